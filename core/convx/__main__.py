@@ -1,0 +1,5 @@
+"""`python -m convx`."""
+
+from convx.cli import main
+
+main()
