@@ -27,6 +27,9 @@ R = TypeVar("R")
 ENCODABLE: frozenset[DType] = frozenset({BF16, F16, F32})
 """Types of tiles that formats encode."""
 
+MLX_MULTIPLE = 32
+"""mlx fails on an odd number of nvfp4 groups; a row of zeros is added then."""
+
 MLX_CHUNK = 1 << 20
 """Elements handed to mlx at once: its fallbacks for the FP4 modes need 64 bytes and more per element."""
 
@@ -107,10 +110,12 @@ def _compile(function: Callable[P, None], signature: object) -> Callable[P, None
 def checked_tile(tile: Array, format_: Format) -> Array:
     """The tile, contiguous. Raises TensorError if the format cannot encode it."""
     if tile.dtype not in ENCODABLE:
-        raise TensorError(f"{format_.name} encodes bf16, fp16 and fp32, not {tile.dtype}", hint="cast it first")
+        message = f"{format_.name} encodes bf16, fp16 and fp32, not {tile.dtype}"
+        raise TensorError(message, hint="cast it first")
     reason = format_.refusal(tile.shape)
     if reason is not None or tile.ndim != 2:
-        raise TensorError(f"a tile of shape {tile.shape} cannot be {format_.spec}: {reason or 'not two axes'}")
+        reason = reason or "a tile has two axes"
+        raise TensorError(f"a tile of shape {tile.shape} cannot be {format_.spec}: {reason}")
     return np.ascontiguousarray(tile)
 
 
@@ -149,23 +154,32 @@ def encode_with_mlx(tile: Array, format_: Format) -> tuple[Array, ...]:
 
     tile = checked_tile(tile, format_)
     parts = empty_parts(tile, format_)
-    step = max(1, MLX_CHUNK // tile.shape[1])
+    step = 2 * max(1, MLX_CHUNK // (2 * tile.shape[1]))
     for start in range(0, len(tile), step):
-        rows = slice(start, start + step)
-        encoded = mx.quantize(to_mlx(tile[rows]), **_options(format_))
+        chunk = tile[start : start + step]
+        odd = chunk.size % MLX_MULTIPLE != 0
+        encoded = mx.quantize(to_mlx(_extended(chunk) if odd else chunk), **_options(format_))
         for part, values in zip(parts, encoded, strict=True):
-            part[rows] = from_mlx(values)
+            part[start : start + step] = from_mlx(values)[: len(chunk)]
     return parts
+
+
+def _extended(rows: Array) -> Array:
+    return np.concatenate([rows, np.zeros_like(rows[:1])])
 
 
 def decode_with_mlx(parts: tuple[Array, ...], format_: Format) -> Array:
     """Decode with `mx.dequantize` in float32: float scales and biases are widened first."""
     import mlx.core as mx
 
-    weight, *rest = parts
-    wide = [part.astype(F32) if part.dtype in ENCODABLE else part for part in rest]
-    decoded = mx.dequantize(to_mlx(weight), *map(to_mlx, wide), dtype=mx.float32, **_options(format_))
-    return from_mlx(decoded)
+    rows, size = len(parts[0]), parts[1].size * format_.group_size
+    if rows == 0:
+        return np.empty((0, parts[1].shape[1] * format_.group_size), F32)
+    wide = [part.astype(F32) if part.dtype in ENCODABLE else part for part in parts]
+    if size % MLX_MULTIPLE:
+        wide = [_extended(part) for part in wide]
+    options = {**_options(format_), "dtype": mx.float32}
+    return from_mlx(mx.dequantize(*map(to_mlx, wide), **options))[:rows]
 
 
 def _options(format_: Format) -> dict[str, Any]:

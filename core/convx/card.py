@@ -179,7 +179,7 @@ def front_matter(facts: Facts) -> str:
     if record.get("license_link"):
         given["license_link"] = record["license_link"]
     data = ModelCardData(**{k: v for k, v in given.items() if v})
-    return str(data.to_yaml())
+    return str(data.to_yaml()).rstrip() + "\n"
 
 
 def _tags(record: dict[str, Any]) -> Iterable[str]:

@@ -96,7 +96,7 @@ class Decider:
         if decision.by == "user":
             self.warnings.append(f"{tensor.module}: {decision.reason} is below the floor {floor.spec} ({floor.reason})")
             return decision
-        return Decision(minimum, f"{floor.reason} (floor; {decision.reason} asked for less)", "floor")
+        return Decision(minimum, f"{floor.reason} (floor)", "floor")
 
     def _accepted(self, tensor: TensorInfo, decision: Decision) -> Decision:
         """The decision, or the nearest one that the format can store, as a decision of its own."""

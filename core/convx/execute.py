@@ -24,7 +24,7 @@ from convx.shards import ShardFiles
 from convx.storage import View
 from convx.tensors import Array, row_count, row_length
 
-TILE_BYTES = 4 << 20
+TILE_BYTES = 1 << 20
 """Most source bytes in a tile when memory allows; small enough for a tile to stay in cache."""
 FOOTPRINT = 6
 """Bytes in flight for each source byte of a tile: the rows, a float32 copy, and what is encoded from them."""

@@ -9,6 +9,8 @@ maximum: this is what the compiler's vectoriser, which runs after its unroller, 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import types
 
@@ -17,6 +19,9 @@ from convx.formats import Array
 
 BLOCK = 2048
 """Elements encoded at a time: their unpacked codes stay in the first-level cache."""
+
+
+Integer = np.signedinteger[Any]
 
 
 def read(element: object, axes: int = 1) -> object:
@@ -47,7 +52,7 @@ def fold_max(values: Array, spare: Array, count: int) -> Array:
 
 
 @jit
-def largest_magnitudes(bits: Array, mask: int, a: Array, b: Array, count: int) -> Array:
+def largest_magnitudes(bits: Array, mask: Integer, a: Array, b: Array, count: int) -> Array:
     """Largest magnitude of each of `count` equal runs of float bit patterns, as an integer.
 
     `mask` clears the sign: magnitudes of floats are ordered as their bit patterns are. `a` and `b` are spare

@@ -17,7 +17,7 @@ from typing import Any
 
 from convx.config import quantization_entries, unquantized, with_dtype, with_eos, with_quantization
 from convx.decide import Decider, TensorInfo
-from convx.dtypes import BF16, SPEC_NAMES, DType
+from convx.dtypes import BF16, SHORT_NAMES, SPEC_NAMES, DType
 from convx.errors import PlanError
 from convx.export import Export, to_json
 from convx.formats import Format
@@ -55,6 +55,12 @@ class PlannedTensor:
     @property
     def nbytes(self) -> int:
         return sum(part.nbytes for part in self.parts)
+
+    @property
+    def format(self) -> str:
+        """The SPEC of what is stored: `nvfp4`, `affine4:g64`, or the plain type's name."""
+        spec = self.decision.spec
+        return spec.spec if isinstance(spec, Format) else SHORT_NAMES.get(self.dtype, self.dtype.name)
 
 
 @dataclass(frozen=True)
@@ -334,7 +340,7 @@ def tensor_json(tensor: PlannedTensor, bare: bool = False) -> dict[str, Any]:
         "layer": place.layer,
         "shape": list(tensor.info.shape),
         "source": [] if bare else list(tensor.tensor.sources),
-        "format": spec.spec,
+        "format": tensor.format,
         "mode": spec.mode if quantized else None,
         "bits": spec.bits if quantized else tensor.parts[0].dtype.itemsize * 8,
         "group_size": spec.group_size if quantized else None,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -30,12 +30,13 @@ class ShardFiles:
         self.folder = folder
         self._fds: list[int] = []
         self._bases = [len(shard.header) for shard in plan.shards]
-        self._left = Counter(t.parts[0].shard for t in plan.tensors)
-        self._lock = threading.Lock()
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="hash")
-        self._hashes: dict[int, Future[str]] = {}
-        for shard in plan.shards:
+        self._sums = []
+        for number, shard in enumerate(plan.shards):
             self._fds.append(_open_sized(folder / shard.name, shard.nbytes, shard.header))
+            parts = [p for t in plan.tensors for p in t.parts if p.shard == number]
+            ends = sorted((self._bases[number] + p.offset + p.nbytes, p.name) for p in parts)
+            self._sums.append(RunningSum(folder / shard.name, ends, shard.nbytes))
 
     def write(self, part: StoredPart, array: Array, begin: int) -> None:
         """Write rows of a part, `begin` bytes into it."""
@@ -70,28 +71,69 @@ class ShardFiles:
         return True
 
     def finish_tensor(self, form: PlannedTensor) -> None:
-        """Note that all of a tensor is written; a full shard is hashed in the background."""
-        shard = form.parts[0].shard
-        with self._lock:
-            self._left[shard] -= 1
-            if self._left[shard] == 0:
-                self._hashes[shard] = self._hasher.submit(hash_file, self.folder / self.plan.shards[shard].name)
+        """Note that all of a tensor is written; its shard is hashed in the background as far as it is complete."""
+        running = self._sums[form.parts[0].shard]
+        if running.finish(part.name for part in form.parts):
+            self._hasher.submit(running.catch_up)
 
     def sync(self) -> None:
         for fd in self._fds:
             os.fdatasync(fd) if hasattr(os, "fdatasync") else os.fsync(fd)
 
     def checksums(self) -> dict[str, str]:
-        """sha256 of each shard by name; waits for those still being hashed."""
-        for number, shard in enumerate(self.plan.shards):
-            if number not in self._hashes:
-                self._hashes[number] = self._hasher.submit(hash_file, self.folder / shard.name)
-        return {self.plan.shards[n].name: future.result() for n, future in self._hashes.items()}
+        """sha256 of each shard by name; call it when all tensors are finished."""
+        sums = [self._hasher.submit(running.digest) for running in self._sums]
+        return {shard.name: found.result() for shard, found in zip(self.plan.shards, sums, strict=True)}
 
     def close(self) -> None:
         self._hasher.shutdown(wait=True, cancel_futures=True)
         while self._fds:
             os.close(self._fds.pop())
+
+
+class RunningSum:
+    """sha256 of a file whose parts are finished in any order: hashed up to the first part that is not.
+
+    `ends` are (end position, name) of its parts, in order. `catch_up` and `digest` run on one thread.
+    """
+
+    def __init__(self, path: Path, ends: Sequence[tuple[int, str]], size: int) -> None:
+        self._path = path
+        self._ends = ends
+        self._size = size
+        self._next = 0
+        self._done: set[str] = set()
+        self._lock = threading.Lock()
+        self._ready = 0
+        self._hashed = 0
+        self._sum = sha256()
+
+    def finish(self, names: Iterable[str]) -> bool:
+        """Note finished parts; True when more of the file can be hashed."""
+        with self._lock:
+            self._done.update(names)
+            before = self._next
+            while self._next < len(self._ends) and self._ends[self._next][1] in self._done:
+                self._ready = self._ends[self._next][0]
+                self._next += 1
+            return self._next > before
+
+    def catch_up(self) -> None:
+        with self._lock:
+            ready = self._ready
+        self._hash_to(ready)
+
+    def digest(self) -> str:
+        self._hash_to(self._size)
+        return self._sum.hexdigest()
+
+    def _hash_to(self, end: int) -> None:
+        with self._path.open("rb", buffering=0) as file:
+            file.seek(self._hashed)
+            while self._hashed < end:
+                chunk = file.read(min(_CHUNK, end - self._hashed))
+                self._sum.update(chunk)
+                self._hashed += len(chunk)
 
 
 def hash_file(path: Path) -> str:

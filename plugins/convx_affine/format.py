@@ -51,17 +51,19 @@ class Affine(Format):
         """
         words, scales, biases = parts
         codes = unpack(words, self.bits).reshape(*scales.shape, self.group_size)
-        values = codes.astype(F32) * scales.astype(F32)[..., None] + biases.astype(F32)[..., None]
-        return np.asarray(values.reshape(len(words), -1), F32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = codes.astype(F32) * scales.astype(F32)[..., None] + biases.astype(F32)[..., None]
+        return np.asarray(values.reshape(len(words), scales.shape[1] * self.group_size), F32)
 
 
 def unpack(words: Array, bits: int) -> Array:
     """(rows, words) uint32 -> (rows, words * 32 / bits) uint8 codes."""
-    octets = np.ascontiguousarray(words).view(np.uint8).reshape(len(words), -1, bits)
+    rows, columns = len(words), words.shape[1] * 32 // bits
+    octets = np.ascontiguousarray(words).view(np.uint8).reshape(rows, columns // 8, bits)
     runs = np.zeros(octets.shape[:-1], np.uint64)
     for byte in range(bits):
         runs |= octets[..., byte].astype(np.uint64) << np.uint64(8 * byte)
     codes = np.empty((*runs.shape, 8), np.uint8)
     for k in range(8):
         codes[..., k] = (runs >> np.uint64(bits * k)) & np.uint64((1 << bits) - 1)
-    return codes.reshape(len(words), -1)
+    return codes.reshape(rows, columns)

@@ -39,7 +39,7 @@ def encode(tile: Array, bits: int, words: Array, scales: Array, biases: Array) -
 
 
 @jit
-def _terms(low: float, high: float, steps: float) -> tuple[float, float]:
+def _terms(low: np.float32, high: np.float32, steps: np.float32) -> tuple[np.float32, np.float32]:
     """Extremes of a group -> scale and bias, float32."""
     from_low = abs(low) > abs(high)
     scale = (high - low) / steps
@@ -51,7 +51,7 @@ def _terms(low: float, high: float, steps: float) -> tuple[float, float]:
 
 
 @jit
-def _codes(values: Array, scale: float, bias: float, steps: float, codes: Array) -> None:
+def _codes(values: Array, scale: np.float32, bias: np.float32, steps: np.float32, codes: Array) -> None:
     """RUN float32 -> uint8 codes."""
     for i in range(RUN):
         q = np.rint((values[i] - bias) / scale)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-
 from convx import backend
 from convx.dtypes import F32, U8, U32, DType
 from convx.formats import Array, Format, Part
@@ -46,8 +45,9 @@ class Mxfp4(Format):
     def decode(self, parts: tuple[Array, ...]) -> Array:
         words, scales = parts
         pairs = _PAIRS[np.ascontiguousarray(words).view(np.uint8)]
-        groups = pairs.reshape(len(words), scales.shape[1], GROUP)
-        return np.asarray((groups * e8m0_values(scales)[..., None]).reshape(len(words), -1), F32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            groups = pairs.reshape(*scales.shape, GROUP) * e8m0_values(scales)[..., None]
+        return np.asarray(groups.reshape(len(words), scales.shape[1] * GROUP), F32)
 
 
 def e8m0_values(scales: Array) -> Array:

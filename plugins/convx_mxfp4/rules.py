@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-
 from convx.dtypes import F32, DType
 from convx.formats import Array
+
 from convx_mxfp4.format import MAGNITUDES
 
 LARGEST = np.float32(MAGNITUDES[-1])
-MIDPOINTS = np.array([(a + b) / 2 for a, b in zip(MAGNITUDES, MAGNITUDES[1:], strict=False)])
+MIDPOINTS = np.array([(a + b) / 2 for a, b in pairwise(MAGNITUDES)])
 """(7,) float64: w takes code j + 1 or more where |w / 2^k| exceeds midpoint j."""
 
 

@@ -44,8 +44,9 @@ class Mxfp8(Format):
     def decode(self, parts: tuple[Array, ...]) -> Array:
         words, scales = parts
         values = E4M3[np.ascontiguousarray(words).view(np.uint8)]
-        groups = values.reshape(len(words), scales.shape[1], GROUP)
-        return np.asarray((groups * e8m0_values(scales)[..., None]).reshape(len(words), -1), F32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            groups = values.reshape(*scales.shape, GROUP) * e8m0_values(scales)[..., None]
+        return np.asarray(groups.reshape(len(words), scales.shape[1] * GROUP), F32)
 
 
 def e8m0_values(scales: Array) -> Array:

@@ -54,7 +54,7 @@ def _e4m3(x: np.float32) -> np.uint32:
 
 
 @jit
-def _codes_16(bits: Array, divisor: float, shift: int, codes: Array) -> None:
+def _codes_16(bits: Array, divisor: np.float32, shift: int, codes: Array) -> None:
     """One group of bf16 or fp16 bit patterns -> codes, by the terms of `rules.Tables`."""
     for i in range(GROUP):
         w = bits[i]
@@ -97,7 +97,8 @@ def maxima_32(bits: Array, maxima: Array) -> None:
     for first in range(0, maxima.size, GROUPS):
         groups = min(GROUPS, maxima.size - first)
         block = bits[first * GROUP : (first + groups) * GROUP]
-        maxima[first : first + groups] = largest_magnitudes(block, np.int32(0x7FFFFFFF), a, b, groups)[:groups]
+        found = largest_magnitudes(block, np.int32(0x7FFFFFFF), a, b, groups)
+        maxima[first : first + groups] = found[:groups]
 
 
 @compiled(types.void(read(types.int32), read(types.float32), write(types.uint8)))

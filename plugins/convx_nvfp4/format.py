@@ -46,8 +46,9 @@ class Nvfp4(Format):
     def decode(self, parts: tuple[Array, ...]) -> Array:
         words, scales = parts
         pairs = _PAIRS[np.ascontiguousarray(words).view(np.uint8)]
-        groups = pairs.reshape(len(words), scales.shape[1], GROUP)
-        return np.asarray((groups * E4M3[scales][..., None]).reshape(len(words), -1), F32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            groups = pairs.reshape(*scales.shape, GROUP) * E4M3[scales][..., None]
+        return np.asarray(groups.reshape(len(words), scales.shape[1] * GROUP), F32)
 
 
 def _pairs() -> Array:

@@ -83,11 +83,12 @@ def maxima_32(bits: Array, maxima: Array) -> None:
     for first in range(0, maxima.size, GROUPS):
         groups = min(GROUPS, maxima.size - first)
         block = bits[first * GROUP : (first + groups) * GROUP]
-        maxima[first : first + groups] = largest_magnitudes(block, np.int32(0x7FFFFFFF), a, b, groups)[:groups]
+        found = largest_magnitudes(block, np.int32(0x7FFFFFFF), a, b, groups)
+        maxima[first : first + groups] = found[:groups]
 
 
 @jit
-def _codes_32(values: Array, divisor: float, codes: Array) -> None:
+def _codes_32(values: Array, divisor: np.float32, codes: Array) -> None:
     """One group of float32 -> codes."""
     for i in range(GROUP):
         q = values[i] / divisor

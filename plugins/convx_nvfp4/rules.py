@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from itertools import pairwise
 
 import ml_dtypes
 import numpy as np
@@ -26,7 +27,7 @@ from convx_nvfp4.format import E4M3, MAGNITUDES
 LARGEST = np.float32(MAGNITUDES[-1])
 LARGEST_SCALE = np.float32(448)
 
-MIDPOINTS = np.array([(a + b) / 2 for a, b in zip(MAGNITUDES, MAGNITUDES[1:], strict=False)])
+MIDPOINTS = np.array([(a + b) / 2 for a, b in pairwise(MAGNITUDES)])
 """(7,) float64: w takes code j + 1 or more where |q| exceeds midpoint j."""
 
 LARGEST_BYTE = 0x7E
@@ -57,8 +58,9 @@ def scale_bytes(amax: Array) -> Array:
 
 def divisors(scales: Array) -> Array:
     """E4M3 bytes -> float32 to divide by, infinity for zero: the codes of such a group are 0."""
-    values = E4M3[scales]
-    return np.where(values == 0, np.float32(np.inf), values)
+    values: Array = E4M3[scales]
+    values[values == 0] = np.inf
+    return values
 
 
 @functools.cache

@@ -12,9 +12,31 @@ from convx.testing.tiny.tokens import write_tokenizer
 from convx.testing.tiny.weights import Weights
 
 # The first four have the real ids; the others only have the real names.
-SPECIALS = """<pad> <eos> <bos> <unk> <mask> <|think|> <|channel> <channel|> <|turn> <turn|> <|tool> <tool|>
-<|tool_call> <tool_call|> <|tool_response> <tool_response|> <|image> <image|> <|image|> <|audio> <audio|> <|audio|>
-<|video|>""".split()
+SPECIALS = [
+    "<pad>",
+    "<eos>",
+    "<bos>",
+    "<unk>",
+    "<mask>",
+    "<|think|>",
+    "<|channel>",
+    "<channel|>",
+    "<|turn>",
+    "<turn|>",
+    "<|tool>",
+    "<tool|>",
+    "<|tool_call>",
+    "<tool_call|>",
+    "<|tool_response>",
+    "<tool_response|>",
+    "<|image>",
+    "<image|>",
+    "<|image|>",
+    "<|audio>",
+    "<audio|>",
+    "<|audio|>",
+    "<|video|>",
+]
 
 ROLES = {
     "bos": "<bos>",

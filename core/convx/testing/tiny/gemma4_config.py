@@ -27,6 +27,9 @@ def gemma4_config(s: Gemma4Sizes, ids: dict[str, int], saved_again: bool) -> Jso
         "video_token_id": ids["<|video|>"],
         "vision_config": _vision(s, saved_again),
     }
+    for name in ("text_config", "vision_config", "audio_config"):
+        if config[name]:
+            config[name]["dtype"] = "bfloat16"
     (_as_saved_again if saved_again else _as_published)(config, s, ids)
     return dict(sorted(config.items()))
 
@@ -48,9 +51,6 @@ def _as_published(config: Json, s: Gemma4Sizes, ids: dict[str, int]) -> None:
     text = config["text_config"]
     text["global_head_dim"] = s.global_head_dim
     text["num_global_key_value_heads"] = s.global_kv_heads
-    for name in ("text_config", "vision_config", "audio_config"):
-        if config[name]:
-            config[name]["dtype"] = "bfloat16"
 
 
 def _text(s: Gemma4Sizes) -> Json:

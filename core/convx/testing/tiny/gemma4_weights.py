@@ -5,9 +5,10 @@ from __future__ import annotations
 from convx.testing.tiny.sizes import Gemma4Sizes, layer_types
 from convx.testing.tiny.weights import Weights
 
-CONV_CHANNELS = (32, 16)
-CONV_KERNEL = 5
 MEL_BINS = 128
+CONV_CHANNELS = (MEL_BINS, 16)
+"""The first is as in the real models: transformers takes it for the number of mel bins."""
+CONV_KERNEL = 5
 PATCH_VALUES = 3 * 16 * 16
 
 
@@ -85,7 +86,11 @@ def _moe(w: Weights, s: Gemma4Sizes, layer: str) -> None:
     w.normal(f"{layer}.router.proj.weight", s.experts, s.hidden)
     w.uniform(f"{layer}.router.scale", 0.5, 1.5, s.hidden)
     w.uniform(f"{layer}.router.per_expert_scale", 0.5, 1.5, s.experts)
-    for place in ("post_feedforward_layernorm_1", "post_feedforward_layernorm_2", "pre_feedforward_layernorm_2"):
+    for place in (
+        "post_feedforward_layernorm_1",
+        "pre_feedforward_layernorm_2",
+        "post_feedforward_layernorm_2",
+    ):
         w.scale(f"{layer}.{place}.weight", s.hidden)
 
 
@@ -137,7 +142,13 @@ def _audio(w: Weights, s: Gemma4Sizes) -> None:
 
 def _conformer(w: Weights, s: Gemma4Sizes, layer: str) -> None:
     hidden = s.audio_hidden
-    for name in ("norm_pre_attn", "norm_post_attn", "norm_out", "lconv1d.pre_layer_norm", "lconv1d.conv_norm"):
+    for name in (
+        "norm_pre_attn",
+        "norm_post_attn",
+        "norm_out",
+        "lconv1d.pre_layer_norm",
+        "lconv1d.conv_norm",
+    ):
         w.scale(f"{layer}.{name}.weight", hidden)
     for block in (f"{layer}.feed_forward1", f"{layer}.feed_forward2"):
         _linear(w, f"{block}.ffw_layer_1", 4 * hidden, hidden, s.clipped)

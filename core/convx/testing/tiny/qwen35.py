@@ -10,9 +10,28 @@ from convx.testing.tiny.store import Json, write_json
 from convx.testing.tiny.tokens import write_tokenizer
 from convx.testing.tiny.weights import Weights
 
-SPECIALS = """<|endoftext|> <|im_start|> <|im_end|> <|object_ref_start|> <|object_ref_end|> <|box_start|>
-<|box_end|> <|quad_start|> <|quad_end|> <|vision_start|> <|vision_end|> <|vision_pad|> <|image_pad|> <|video_pad|>
-<tool_call> </tool_call> <tool_response> </tool_response> <think> </think>""".split()
+SPECIALS = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+    "<tool_call>",
+    "</tool_call>",
+    "<tool_response>",
+    "</tool_response>",
+    "<think>",
+    "</think>",
+]
 
 ROLES = {
     "eos": "<|im_end|>",
@@ -41,8 +60,10 @@ def build(out: Path, weights: Weights, sizes: Qwen35Sizes, saved_again: bool) ->
     # transformers saves experts one by one, and no MTP block, though the config goes on promising it.
     add_qwen35(weights, sizes, fused=not saved_again)
     (out / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
-    write_json(out / "preprocessor_config.json", _pictures("image", "Qwen2VLImageProcessorFast", 65536, 16777216))
-    write_json(out / "video_preprocessor_config.json", _pictures("video", "Qwen3VLVideoProcessor", 4096, 25165824))
+    images = _pictures("image", "Qwen2VLImageProcessorFast", 65536, 16777216)
+    videos = _pictures("video", "Qwen3VLVideoProcessor", 4096, 25165824)
+    write_json(out / "preprocessor_config.json", images)
+    write_json(out / "video_preprocessor_config.json", videos)
     write_json(out / "generation_config.json", _generation(ids))
     return _config(sizes, ids, saved_again)
 
@@ -94,6 +115,7 @@ def _text(s: Qwen35Sizes, ids: dict[str, int]) -> Json:
     return {
         "attention_bias": False,
         "attention_dropout": 0.0,
+        "dtype": "bfloat16",
         "eos_token_id": ids["<|endoftext|>"],
         "head_dim": s.head_dim,
         "hidden_act": "silu",
@@ -137,7 +159,6 @@ def _rope_sections(pairs: int) -> list[int]:
 def _text_published(s: Qwen35Sizes) -> Json:
     return {
         "attn_output_gate": True,
-        "dtype": "bfloat16",
         "full_attention_interval": s.full_every,
         "mamba_ssm_dtype": "float32",
         "mlp_only_layers": [],
@@ -175,4 +196,8 @@ def _vision_published() -> Json:
 
 
 def _vision_saved_again() -> Json:
-    return {"model_type": "qwen3_5_moe_vision", "rope_parameters": {"rope_theta": 10000.0, "rope_type": "axial"}}
+    return {
+        "dtype": "bfloat16",
+        "model_type": "qwen3_5_moe_vision",
+        "rope_parameters": {"rope_theta": 10000.0, "rope_type": "axial"},
+    }

@@ -18,7 +18,7 @@ def add_qwen35(w: Weights, s: Qwen35Sizes, fused: bool) -> None:
     base = "model.language_model"
     w.normal(f"{base}.embed_tokens.weight", s.vocab, s.hidden)
     w.normal("lm_head.weight", s.vocab, s.hidden)
-    w.offset(f"{base}.norm.weight", s.hidden)
+    w.norm_offset(f"{base}.norm.weight", s.hidden)
     for i, kind in enumerate(text_layer_types(s)):
         _layer(w, s, f"{base}.layers.{i}", kind == "full_attention")
     _vision(w, s)
@@ -33,8 +33,8 @@ def text_layer_types(s: Qwen35Sizes) -> list[str]:
 
 
 def _layer(w: Weights, s: Qwen35Sizes, layer: str, full: bool) -> None:
-    w.offset(f"{layer}.input_layernorm.weight", s.hidden)
-    w.offset(f"{layer}.post_attention_layernorm.weight", s.hidden)
+    w.norm_offset(f"{layer}.input_layernorm.weight", s.hidden)
+    w.norm_offset(f"{layer}.post_attention_layernorm.weight", s.hidden)
     if full:
         _attention(w, s, f"{layer}.self_attn")
     else:
@@ -48,8 +48,8 @@ def _attention(w: Weights, s: Qwen35Sizes, base: str) -> None:
     w.normal(f"{base}.k_proj.weight", s.kv_heads * s.head_dim, s.hidden)
     w.normal(f"{base}.v_proj.weight", s.kv_heads * s.head_dim, s.hidden)
     w.normal(f"{base}.o_proj.weight", s.hidden, s.heads * s.head_dim)
-    w.offset(f"{base}.q_norm.weight", s.head_dim)
-    w.offset(f"{base}.k_norm.weight", s.head_dim)
+    w.norm_offset(f"{base}.q_norm.weight", s.head_dim)
+    w.norm_offset(f"{base}.k_norm.weight", s.head_dim)
 
 
 def _delta_net(w: Weights, s: Qwen35Sizes, base: str) -> None:
@@ -99,7 +99,7 @@ def _unfuse(w: Weights) -> None:
 def _mtp(w: Weights, s: Qwen35Sizes) -> None:
     w.normal("mtp.fc.weight", s.hidden, 2 * s.hidden)
     for name in ("norm", "pre_fc_norm_embedding", "pre_fc_norm_hidden"):
-        w.offset(f"mtp.{name}.weight", s.hidden)
+        w.norm_offset(f"mtp.{name}.weight", s.hidden)
     _layer(w, s, "mtp.layers.0", full=True)
 
 

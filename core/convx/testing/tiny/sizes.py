@@ -16,7 +16,7 @@ S = TypeVar("S", "Gemma4Sizes", "Qwen35Sizes")
 class Gemma4Sizes:
     """Gemma 4. Without experts it is dense; with `per_layer` > 0 it is of the E2B/E4B kind."""
 
-    vocab: int = 384
+    vocab: int = 320
     hidden: int = 128
     intermediate: int = 192
     layers: int = 4
@@ -42,7 +42,7 @@ class Gemma4Sizes:
     vision_intermediate: int = 80
     vision_layers: int = 2
     vision_heads: int = 4
-    position_embeddings: int = 256
+    position_embeddings: int = 128
     clipped: bool = False
     """Whether the towers' linears are clipped (E2B, E4B) rather than the vision output standardized."""
     audio_layers: int = 0
@@ -55,6 +55,8 @@ GEMMA4_MOE = Gemma4Sizes()
 GEMMA4_E4B = Gemma4Sizes(
     layers=6,
     full_every=3,
+    heads=2,
+    kv_heads=1,
     global_kv_heads=None,
     experts=0,
     per_layer=64,
@@ -69,7 +71,7 @@ GEMMA4_E4B = Gemma4Sizes(
 class Qwen35Sizes:
     """Qwen3.5 MoE: DeltaNet layers, a full-attention layer now and then, and a vision tower."""
 
-    vocab: int = 384
+    vocab: int = 320
     hidden: int = 128
     layers: int = 4
     full_every: int = 4

@@ -29,7 +29,7 @@ def write_tokenizer(out: Path, specials: list[str], vocab: int, config: dict[str
     tokenizer.save(str(out / "tokenizer.json"))
     common = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 4096}
     write_json(out / "tokenizer_config.json", {**common, "clean_up_tokenization_spaces": False, **config})
-    return {token: tokenizer.token_to_id(token) for token in specials}
+    return {token: number for token, number in tokenizer.get_vocab().items() if token in specials}
 
 
 def _train(specials: list[str], vocab: int) -> Tokenizer:

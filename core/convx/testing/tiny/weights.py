@@ -30,8 +30,16 @@ class Weights:
         self.normal(name, *shape, center=1.0, std=0.1)
 
     def offset(self, name: str, *shape: int) -> None:
-        """A number near 0: a bias, or the weight of a norm that multiplies by `1 + weight`."""
+        """A number near 0, never all 0: a bias, for instance."""
         self.normal(name, *shape, std=0.1)
+
+    def norm_offset(self, name: str, *shape: int) -> None:
+        """The weight of a norm that multiplies by `1 + weight`: a multiple of 1/128 near 0.
+
+        bf16 holds both such a weight and its sum with 1, so that tests see which of them is stored and how
+        often 1 was added, not the rounding of the sum (up to 0.4 % in a real model).
+        """
+        self.put(name, np.round(12.8 * self._random(name).standard_normal(shape)) / 128)
 
     def uniform(self, name: str, low: float, high: float, *shape: int) -> None:
         self.put(name, self._random(name).uniform(low, high, shape))
