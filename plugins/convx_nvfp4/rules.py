@@ -58,7 +58,7 @@ def scale_bytes(amax: Array) -> Array:
 
 def divisors(scales: Array) -> Array:
     """E4M3 bytes -> float32 to divide by, infinity for zero: the codes of such a group are 0."""
-    values: Array = E4M3[scales]
+    values = np.array(E4M3[scales])
     values[values == 0] = np.inf
     return values
 
