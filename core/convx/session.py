@@ -37,13 +37,15 @@ class Session:
 def open_session(
     source: str | Path | Source,
     *,
-    arch: str | None = None,
+    arch: str | object | None = None,
     formats: Sequence[str] = ("bf16",),
     recipe: str | None = None,
     options: Options | None = None,
     revision: str | None = None,
 ) -> Session:
     """Open a source and plan one output a format. Reads headers only.
+
+    `arch` names an architecture plugin, or is one (for plugins that are not installed).
 
     Raises the error of whichever step cannot go on: SourceError, PluginError, RecipeError, PlanError.
     """
@@ -52,14 +54,15 @@ def open_session(
     bases = [parse_spec(word, catalog) for word in formats]
     opened = source if isinstance(source, Source) else open_source(source, revision=revision)
     architecture = arch or detect_architecture(opened.config)
+    name = architecture if isinstance(architecture, str) else getattr(architecture, "__name__", "local")
     chosen = load_recipe(recipe, dict(options.settings), catalog) if recipe else None
     hooks = make_hooks(architecture, formats, chosen, options)
     if hooks.detect(opened.config) is None:
         raise PluginError(
-            f"--arch {architecture} does not know model_type {opened.config.get('model_type')!r} of {opened.name}",
+            f"--arch {name} does not know model_type {opened.config.get('model_type')!r} of {opened.name}",
             hint="leave --arch out to detect it",
         )
-    prepared = prepare(opened, architecture, hooks, options)
+    prepared = prepare(opened, name, hooks, options)
     plans = tuple(_plan(prepared, base, catalog, chosen) for base in bases)
     return Session(prepared, plans)
 
@@ -73,7 +76,9 @@ def _plan(prepared: Prepared, base: Spec, catalog: Formats, recipe: RecipePlugin
     return plan
 
 
-def make_hooks(architecture: str, formats: Sequence[str], recipe: RecipePlugin | None, options: Options) -> Hooks:
+def make_hooks(
+    architecture: str | object, formats: Sequence[str], recipe: RecipePlugin | None, options: Options
+) -> Hooks:
     """The manager of one run: defaults, formats, recipe, architecture, extensions; the last is asked first."""
     hooks = Hooks([("defaults", defaults)])
     for name in dict.fromkeys(word.partition(":")[0] for word in formats):
@@ -81,7 +86,10 @@ def make_hooks(architecture: str, formats: Sequence[str], recipe: RecipePlugin |
             hooks.register(find(FORMATS, name).load(), f"format {name}")
     if recipe is not None:
         hooks.register(recipe, f"recipe {recipe.recipe.name}")
-    hooks.register(find(ARCHITECTURES, architecture).load(), f"architecture {architecture}")
+    if isinstance(architecture, str):
+        hooks.register(find(ARCHITECTURES, architecture).load(), f"architecture {architecture}")
+    else:
+        hooks.register(architecture, f"architecture {getattr(architecture, '__name__', 'local')}")
     for name, offer in sorted(offers(EXTENSIONS).items()):
         hooks.register(offer.load(), f"extension {name}")
     for path in options.plugins:

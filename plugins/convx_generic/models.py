@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -67,27 +66,33 @@ class Opaque:
 
 
 class Graph:
-    """The sanitized weights as unevaluated mlx arrays; evaluated one at a time, and forgotten after the next."""
+    """The sanitized weights as unevaluated mlx arrays; evaluated one at a time, and forgotten after the next.
+
+    mlx binds an array to the thread that made it, so one thread makes and evaluates them all.
+    """
 
     def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
         self._make = make
-        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mlx")
         self._arrays: dict[str, Any] = {}
         self._held: tuple[str, Array] | None = None
 
     def value(self, name: str) -> Array:
-        with self._lock:
-            if self._held is None or self._held[0] != name:
-                if name not in self._arrays:
-                    self._arrays = self._make()
-                self._held = None
-                self._held = (name, from_mlx(self._arrays.pop(name)))
-            return self._held[1]
+        return self._thread.submit(self._value, name).result()
+
+    def _value(self, name: str) -> Array:
+        if self._held is None or self._held[0] != name:
+            if name not in self._arrays:
+                self._arrays = self._make()
+            self._held = None
+            self._held = (name, from_mlx(self._arrays.pop(name)))
+        return self._held[1]
 
 
 def sanitize(weights: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
     def load() -> dict[str, Any]:
-        return {name: _lazy_array(tensor) for name, tensor in weights.items()}
+        files: dict[str, dict[str, Any]] = {}
+        return {name: _lazy_array(tensor, files) for name, tensor in weights.items()}
 
     inputs = load()
     outputs = _sanitized(inputs, config)
@@ -105,21 +110,17 @@ def sanitize(weights: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
     return out
 
 
-def _lazy_array(tensor: Tensor) -> Any:  # noqa: ANN401
-    """A stored tensor as an mlx array that is read when it is evaluated."""
+def _lazy_array(tensor: Tensor, files: dict[str, dict[str, Any]]) -> Any:  # noqa: ANN401
+    """A stored tensor as an mlx array that is read when it is evaluated; `files` holds what is open already."""
     import mlx.core as mx
 
-    stored = tensor.node
-    file = getattr(getattr(stored, "storage", None), "file", None)
-    if file is None:
+    storage = getattr(tensor.node, "storage", None)
+    if storage is None:
         return to_mlx(tensor.read())
-    return _files(mx, str(file.path))[stored.storage.name]  # type: ignore[attr-defined]
-
-
-@lru_cache(maxsize=4096)
-def _files(mx: Any, path: str) -> dict[str, Any]:  # noqa: ANN401
-    loaded: dict[str, Any] = mx.load(path)
-    return loaded
+    path = str(storage.file.path)
+    if path not in files:
+        files[path] = mx.load(path)
+    return files[path][storage.name]
 
 
 def _sanitized(weights: dict[str, Any], config: Config) -> dict[str, Any]:

@@ -35,7 +35,7 @@ LARGEST_BYTE = 0x7E
 
 BLURRED = 448.0 * 2**24
 """Larger weights may have q > 2^24, where float32 differences between q and the values begin to tie, and
-the code is no longer that of the nearest value. Only the first rule above holds for them."""
+the code need not be that of the nearest value: midpoints do not tell it."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class Tables:
 def scale_bytes(amax: Array) -> Array:
     """E4M3 byte for each largest magnitude, computed in the array's own type. NaN counts as infinity."""
     ratio = (amax.astype(F32) / LARGEST).astype(amax.dtype).astype(F32)
-    return np.fmin(ratio, LARGEST_SCALE).astype(ml_dtypes.float8_e4m3fn).view(np.uint8)
+    scales: Array = np.fmin(ratio, LARGEST_SCALE).astype(ml_dtypes.float8_e4m3fn)
+    return scales.view(np.uint8)
 
 
 def divisors(scales: Array) -> Array:

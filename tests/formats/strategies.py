@@ -60,9 +60,8 @@ def _zeros(rng, shape, scale):
 
 def _outlier(rng, shape, scale):
     w = rng.standard_normal(shape) * scale * 1e-3
-    w[np.arange(shape[0]), rng.integers(shape[1], size=shape[0])] = scale[:, 0] * rng.choice(
-        [-1, 1], shape[0]
-    )
+    signed = scale[:, 0] * rng.choice([-1, 1], shape[0])
+    w[np.arange(shape[0]), rng.integers(shape[1], size=shape[0])] = signed
     return w
 
 
@@ -118,7 +117,8 @@ def _random_bits(rng, dtype, shape):
     """Every finite bit pattern alike: all signs and exponents in one group."""
     unsigned = np.dtype(f"u{dtype.itemsize}")
     tile = rng.integers(0, np.iinfo(unsigned).max, shape, dtype=unsigned, endpoint=True).view(dtype)
-    tile[~np.isfinite(tile.astype(np.float64))] = 0
+    with np.errstate(invalid="ignore"):
+        tile[~np.isfinite(tile.astype(np.float64))] = 0
     return tile
 
 

@@ -32,7 +32,7 @@ def assert_identical(format_, tile):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("format_", FLOAT_FORMATS, ids=lambda f: f.spec)
 @given(data=st.data())
-@settings(QUIET, max_examples=60)
+@settings(QUIET, max_examples=40)
 def test_float_formats(format_, dtype, data):
     assert_identical(format_, data.draw(tiles(format_, dtype)))
 
@@ -40,7 +40,7 @@ def test_float_formats(format_, dtype, data):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("format_", AFFINE_FORMATS, ids=lambda f: f.spec)
 @given(data=st.data())
-@settings(QUIET, max_examples=25)
+@settings(QUIET, max_examples=12)
 def test_affine(format_, dtype, data):
     assert_identical(format_, data.draw(tiles(format_, dtype)))
 
@@ -93,7 +93,7 @@ def test_many(format_, dtype, data):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("format_", FORMATS, ids=lambda f: f.spec)
 @given(data=st.data())
-@settings(QUIET, max_examples=8)
+@settings(QUIET, max_examples=4)
 def test_decode(format_, dtype, data):
     parts = format_.encode(data.draw(tiles(format_, dtype)))
     decoded = format_.decode(parts)

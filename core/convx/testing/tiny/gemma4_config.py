@@ -30,11 +30,14 @@ def gemma4_config(s: Gemma4Sizes, ids: dict[str, int], saved_again: bool) -> Jso
     for name in ("text_config", "vision_config", "audio_config"):
         if config[name]:
             config[name]["dtype"] = "bfloat16"
-    (_as_saved_again if saved_again else _as_published)(config, s, ids)
+    if saved_again:
+        _as_saved_again(config, s)
+    else:
+        _as_published(config, s, ids)
     return dict(sorted(config.items()))
 
 
-def _as_saved_again(config: Json, s: Gemma4Sizes, ids: dict[str, int]) -> None:
+def _as_saved_again(config: Json, s: Gemma4Sizes) -> None:
     overrides: Json = {"head_dim": s.global_head_dim}
     if s.global_kv_heads is not None:
         overrides["num_key_value_heads"] = s.global_kv_heads

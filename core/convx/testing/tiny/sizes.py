@@ -91,9 +91,9 @@ class Qwen35Sizes:
     vision_heads: int = 4
     position_embeddings: int = 64
     mtp: bool = False
-    """Whether the source comes with a multi-token prediction block."""
+    """Whether the source has a multi-token prediction block; the `transformers5` layout only claims one."""
     state_dtype: str = "bfloat16"
-    """Type of A_log and dt_bias: `bfloat16` or `float32`."""
+    """Type of A_log and dt_bias: `bfloat16` or `float32` (which transformers would save as bfloat16)."""
 
 
 QWEN35_MOE = Qwen35Sizes()
