@@ -124,7 +124,7 @@ def refuse_target(target: Path, session: Session, overwrite: bool) -> None:
 def _journal_key(plans: Sequence[Plan]) -> dict[str, str]:
     versions = package_versions()
     return {
-        "source": plans[0].source.header_hash,
+        "source": plans[0].source.fingerprint(),
         "formats": ", ".join(plan.base.spec for plan in plans),
         "plan": " ".join(plan.digest for plan in plans),
         "versions": " ".join(f"{k} {v}" for k, v in versions.items()),

@@ -3,8 +3,8 @@
 They are compiled into their callers, and numba's cache looks only at the caller's file: after a change
 here, clear `__pycache__/*.nb?` of the format plugins.
 
-Loops have no branches and no constant trip counts below 32, and fold neighbours instead of keeping a running
-maximum: this is what the compiler's vectoriser, which runs after its unroller, makes vectors of.
+Maxima fold neighbours instead of keeping a running value: a short loop is unrolled before the compiler's
+vectoriser sees it, and a running maximum then stays scalar. Long passes over a block become vectors.
 """
 
 from __future__ import annotations

@@ -97,6 +97,14 @@ class Source:
     def nbytes(self) -> int:
         return sum(t.nbytes for t in self.tensors.values())
 
+    def fingerprint(self) -> str:
+        """Changes when a weight file is replaced: models of one geometry have equal headers, but are other files."""
+        digest = sha256(self.header_hash.encode())
+        for file in self.files:
+            status = file.path.stat()
+            digest.update(f"{file.path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
     def close(self) -> None:
         for file in self.files:
             file.close()

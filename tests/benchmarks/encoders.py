@@ -40,7 +40,7 @@ def speed(encode: Callable[[], object], weights: int, repeats: int = 5) -> float
 
 def measure(format_: Format, tile: Array) -> dict[str, Any]:
     small = backend.to_mlx(tile[:MLX_ROWS])
-    options = {"group_size": format_.group_size, "bits": format_.bits, "mode": format_.mode}
+    options: dict[str, Any] = format_.config_entry()
     loops = speed(lambda: format_.encode(tile), tile.size)
     mlx = speed(lambda: mx.eval(*mx.quantize(small, **options)), small.size, repeats=3)
     speeds = {"numba": round(loops), "mlx": round(mlx, 1), "ratio": round(loops / mlx, 1)}
