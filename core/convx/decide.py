@@ -51,7 +51,7 @@ class Decider:
     _used: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._compiled = [(_compile(p), p, parse_spec(s, self.formats)) for p, s in self.overrides]
+        self._compiled = [(_compile(p), p, self._spec(p, s)) for p, s in self.overrides]
 
     def decide(self, tensor: TensorInfo) -> Decision:
         wanted = self._user(tensor) or self._asked(tensor)
@@ -63,8 +63,15 @@ class Decider:
         for pattern, _ in self.overrides:
             if pattern not in self._used:
                 raise RecipeError(
-                    f"--tensor {pattern!r} matches no tensor", hint="convx plan --json lists the module paths"
+                    f"--tensor {pattern!r} matches no tensor",
+                    hint="it is searched for in module paths, which convx plan --json lists",
                 )
+
+    def _spec(self, pattern: str, word: str) -> Spec:
+        try:
+            return parse_spec(word, self.formats)
+        except RecipeError as error:
+            raise RecipeError(f"--tensor {pattern}={word}: {error.message}", hint=error.hint) from None
 
     def _user(self, tensor: TensorInfo) -> Decision | None:
         found = None
@@ -74,7 +81,9 @@ class Decider:
                 found = Decision(spec, f"--tensor {pattern}={spec.spec}", "user")
         if found is None or tensor.quantizable or not found.quantized:
             return found
-        self.warnings.append(f"{tensor.module}: the loaders hold it only unquantized, so {found.reason} is not applied")
+        self.warnings.append(
+            f"{tensor.module}: the loaders hold it only unquantized, so {found.reason} is not applied"
+        )
         return None
 
     def _asked(self, tensor: TensorInfo) -> Decision:
@@ -89,12 +98,16 @@ class Decider:
         floors = self.hooks.tensor_floors(tensor, self.config)
         if not floors:
             return decision
-        floor = max(floors, key=lambda f: rank(parse_spec(f.spec, self.formats)))
-        minimum = parse_spec(floor.spec, self.formats)
-        if _meets(decision.spec, floor, minimum):
+        minimum, floor = max(
+            ((parse_spec(f.spec, self.formats), f) for f in floors),
+            key=lambda found: (rank(found[0]), found[1].modes),
+        )
+        if all(_meets(decision.spec, f, parse_spec(f.spec, self.formats)) for f in floors):
             return decision
         if decision.by == "user":
-            self.warnings.append(f"{tensor.module}: {decision.reason} is below the floor {floor.spec} ({floor.reason})")
+            self.warnings.append(
+                f"{tensor.module}: {decision.reason} is below the floor {floor.spec} ({floor.reason})"
+            )
             return decision
         return Decision(minimum, f"{floor.reason} (floor)", "floor")
 
@@ -110,7 +123,9 @@ class Decider:
         for group_size in smaller:
             other = spec.regrouped(group_size)
             if other.refusal(tensor.shape) is None:
-                return self._fallback(tensor, other, f"{refusal}; group size {group_size} ({decision.reason})")
+                return self._fallback(
+                    tensor, other, f"{refusal}; group size {group_size} ({decision.reason})"
+                )
         plain = Plain(self.plain)
         return self._fallback(tensor, plain, f"{refusal}; kept in {plain.spec} ({decision.reason})")
 

@@ -160,16 +160,16 @@ class Executor:
 
 def write_tile(tile: Tile, allow_nonfinite: bool) -> None:
     job = tile.job
-    tensor = job.forms[0].tensor
-    rows = None
+    read: dict[int, Array] = {}  # outputs of one run share their tensors, unless scales are folded into them
     for form, output in zip(job.forms, job.outputs, strict=True):
         if allow_nonfinite and _copied(tile, form, output):
             continue
-        if rows is None:
-            rows = tensor.rows(tile.start, tile.stop)
+        tensor = form.tensor
+        if id(tensor) not in read:
+            read[id(tensor)] = tensor.rows(tile.start, tile.stop)
             if not allow_nonfinite:
-                check_finite(rows, job, tile)
-        values = cast(rows, form.dtype, lambda: iter(tensor.sources))
+                check_finite(read[id(tensor)], job, tile)
+        values = cast(read[id(tensor)], form.dtype, tensor.node.sources)
         for part, array in zip(form.parts, _encoded(form, values), strict=True):
             columns = row_length(part.shape)
             output.write(part, array, tile.start * columns * part.dtype.itemsize)

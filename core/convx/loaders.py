@@ -68,9 +68,13 @@ def _lm_model(config: Config) -> Any:  # noqa: ANN401
 
 def model_tree(config: Config) -> ModelTree:
     """The tree of the loader that opens this config: mlx-vlm for multimodal ones, else mlx-lm."""
+    return model_tree_of(config, "mlx-vlm" if is_multimodal(config) else "mlx-lm")
+
+
+def model_tree_of(config: Config, loader: str) -> ModelTree:
+    """The tree of one loader's model for a config. Raises PlanError when the loader refuses it."""
     from mlx.utils import tree_flatten
 
-    loader = "mlx-vlm" if is_multimodal(config) else "mlx-lm"
     model = build_model(config, loader)
     shapes = {name: tuple(value.shape) for name, value in tree_flatten(model.parameters())}
     quantizable = frozenset(

@@ -35,5 +35,7 @@ class Options:
     base_model: str | None = None
     license: str | None = None
     language: tuple[str, ...] = ()
+    target: tuple[str, ...] = ()
+    """Loaders that the result must open in; checked when the plan is made."""
     plugins: tuple[str, ...] = field(default=())
     """Local plugin files."""

@@ -10,9 +10,10 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from convx.config import quantization_entries, unquantized, with_dtype, with_eos, with_quantization
@@ -20,11 +21,15 @@ from convx.decide import Decider, TensorInfo
 from convx.dtypes import BF16, SHORT_NAMES, SPEC_NAMES, DType
 from convx.errors import PlanError
 from convx.export import Export, to_json
+from convx.fold import Folded, fold
 from convx.formats import Format
+from convx.imatrix.files import read_imatrix
+from convx.imatrix.names import by_weight
 from convx.layout import SHARD_LIMIT, Shard, StoredPart, lay_out
 from convx.loaders import ModelTree, model_tree
 from convx.options import Options
 from convx.plugins import Hooks
+from convx.recipes.model import RecipeSource
 from convx.requantize import decoded_weights, refuse_quantized
 from convx.roles import Placement, Role
 from convx.source import Config, Source
@@ -88,7 +93,7 @@ class Plan:
     source: Source
     architecture: str
     base: Spec
-    recipe: str | None
+    recipe: RecipeSource | None
     options: Options
     loader: str
     config: Config
@@ -126,7 +131,9 @@ class Plan:
         for tensor in self.tensors:
             hasher.update(f"{tensor.name}\0{tensor.decision.spec.spec}\0{tensor.tensor.sources}\n".encode())
         hasher.update(to_json(self.config))
-        hasher.update(repr(self.options).encode())
+        hasher.update(repr(replace(self.options, imatrix=None)).encode())
+        if self.options.imatrix:
+            hasher.update(Path(self.options.imatrix).read_bytes())
         return hasher.hexdigest()
 
 
@@ -149,12 +156,22 @@ def prepare(source: Source, architecture: str, hooks: Hooks, options: Options) -
     _audit(weights, tree, explain)
     dropped = [] if source.bare else _dropped(source, weights, config, hooks, options)
     infos = tuple(_info(name, t, tree, hooks.tensor_role(name, config)) for name, t in weights.items())
+    notes = _duplicates(weights)
     export = hooks.export_processor(source, config, options)
     config, export = with_eos(with_dtype(config, options.dtype), export, source)
-    notes = _duplicates(weights)
     return Prepared(
         source, architecture, hooks, options, config, weights, infos, tuple(dropped), tree, export, plain, tuple(notes)
     )
+
+
+def _folded(prepared: Prepared, decisions: Mapping[str, Decision]) -> Folded:
+    """The weights with an importance matrix's scales folded in, where one is given."""
+    if prepared.options.imatrix is None:
+        return Folded(dict(prepared.weights))
+    matrix = by_weight(read_imatrix(prepared.options.imatrix), prepared.infos)
+    groups = prepared.hooks.fold_groups(dict(prepared.weights), prepared.config)
+    formats = {name: d.spec for name, d in decisions.items() if isinstance(d.spec, Format)}
+    return fold(prepared.weights, groups, matrix, prepared.plain, formats.get)
 
 
 def make_plan(
@@ -162,7 +179,7 @@ def make_plan(
     base: Spec,
     formats: Mapping[str, Format],
     *,
-    recipe: str | None = None,
+    recipe: RecipeSource | None = None,
     shard_limit: int = SHARD_LIMIT,
 ) -> Plan:
     """Decide every tensor for one base format, and lay the output out."""
@@ -173,6 +190,7 @@ def make_plan(
         decider.plain = base.dtype
     decisions = {info.name: decider.decide(info) for info in prepared.infos}
     decider.check_all_used()
+    folded = _folded(prepared, decisions)
     infos = sorted(prepared.infos, key=lambda i: _reading_order(prepared.weights[i.name]))
     groups = [
         (_stem(info, prepared.options), _parts(info, decisions[info.name].spec, prepared.plain)) for info in infos
@@ -184,7 +202,7 @@ def make_plan(
             decisions[info.name],
             _working_dtype(info, decisions[info.name].spec, prepared.plain),
             tuple(parts),
-            prepared.weights[info.name],
+            folded.weights[info.name],
         )
         for info, parts in zip(infos, placed, strict=True)
     )
@@ -192,7 +210,7 @@ def make_plan(
     config = with_dtype(config, base.dtype if isinstance(base, Plain) else None)
     return Plan(
         prepared.source, prepared.architecture, base, recipe, prepared.options, prepared.tree.loader, config, tensors,
-        tuple(shards), prepared.dropped, prepared.export, (*prepared.notes, *decider.warnings),
+        tuple(shards), prepared.dropped, prepared.export, (*prepared.notes, *folded.notes, *decider.warnings),
     )  # fmt: skip
 
 
@@ -315,7 +333,9 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     return {
         "architecture": plan.architecture,
         "format": plan.base.spec,
-        "recipe": plan.recipe,
+        "recipe": plan.recipe.name if plan.recipe else None,
+        "recipe_version": plan.recipe.version if plan.recipe else None,
+        "recipe_sha256": plan.recipe.sha256 if plan.recipe else None,
         "loader": plan.loader,
         "parameters": plan.parameters,
         "bits_per_weight": plan.bits_per_weight,

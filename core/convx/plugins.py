@@ -304,8 +304,11 @@ class Formats(Mapping[str, Format]):
         return len(offers(FORMATS))
 
     def by_mode(self, mode: str, bits: int, group_size: int) -> Format:
-        """The format that a loader's config entry means. Raises PluginError when none is on offer."""
-        for name in self:
+        """The format that a loader's config entry means: convx's own before a third party's of the same mode.
+
+        Raises PluginError when none is on offer.
+        """
+        for name in sorted(self, key=lambda n: offers(FORMATS)[n].distribution != OWN_DISTRIBUTION):
             found = self[name]
             if (found.mode, found.bits) == (mode, bits):
                 return found.regrouped(group_size)

@@ -6,12 +6,14 @@ Nothing here depends on the clock, the machine or the number of workers: equal p
 from __future__ import annotations
 
 import platform
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import convx
 from convx.dtypes import NAMES
+from convx.imatrix.files import read_imatrix
 from convx.plan import Plan, plan_json, tensor_json
 
 SCHEMA = 1
@@ -50,9 +52,10 @@ def make_record(plan: Plan, out_name: str, command: str, siblings: list[dict[str
         "language": list(plan.options.language) or _own_front_matter(plan).get("language"),
         "digest": plan.digest,
         **{k: planned[k] for k in (
-            "architecture", "format", "recipe", "loader", "parameters", "bits_per_weight", "total_bytes",
-            "overrides", "missing", "warnings", "dropped",
+            "architecture", "format", "recipe", "recipe_version", "recipe_sha256", "loader", "parameters",
+            "bits_per_weight", "total_bytes", "overrides", "missing", "warnings", "dropped",
         )},
+        "recipe_text": plan.recipe.text if plan.recipe else None,
         "options": options_json(plan),
         "model_type": plan.config.get("model_type"),
         "multimodal": plan.loader == "mlx-vlm",
@@ -64,11 +67,23 @@ def make_record(plan: Plan, out_name: str, command: str, siblings: list[dict[str
             }
             for tensor in plan.tensors
         ],
+        "calibration": _calibration(plan),
         "siblings": siblings,
         "files": {},
         "patches": [],
         "measurements": {},
     }  # fmt: skip
+
+
+def _calibration(plan: Plan) -> dict[str, Any] | None:
+    """Which importance matrix was folded in, and what it was made on."""
+    path = plan.options.imatrix
+    if path is None:
+        return None
+    datasets = list(read_imatrix(path).datasets)
+    sums = [word.removeprefix("sha256:") for name in datasets for word in name.split() if word.startswith("sha256:")]
+    digest = sha256(Path(path).read_bytes()).hexdigest()
+    return {"imatrix": Path(path).name, "sha256": digest, "datasets": datasets, "data_sha256": sums}
 
 
 def options_json(plan: Plan) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convx import defaults
-from convx.errors import PluginError
+from convx.errors import PluginError, UsageError
 from convx.options import Options
 from convx.plan import Plan, Prepared, make_plan, prepare
 from convx.plugins import (
@@ -24,6 +24,7 @@ from convx.plugins import (
 from convx.recipes import RecipePlugin, load_recipe
 from convx.source import Source, open_source
 from convx.specs import Spec, parse_spec
+from convx.targets import check_targets
 
 
 @dataclass(frozen=True)
@@ -38,24 +39,26 @@ def open_session(
     source: str | Path | Source,
     *,
     arch: str | object | None = None,
-    formats: Sequence[str] = ("bf16",),
+    formats: Sequence[str] = (),
     recipe: str | None = None,
     options: Options | None = None,
     revision: str | None = None,
 ) -> Session:
     """Open a source and plan one output a format. Reads headers only.
 
-    `arch` names an architecture plugin, or is one (for plugins that are not installed).
+    `arch` names an architecture plugin, or is one (for plugins that are not installed). Without `formats`
+    the base is the recipe's own, else bf16.
 
     Raises the error of whichever step cannot go on: SourceError, PluginError, RecipeError, PlanError.
     """
     options = options or Options()
     catalog = Formats()
+    chosen = _recipe(recipe, options, catalog)
+    formats = formats or [chosen.base.spec if chosen and chosen.base else "bf16"]
     bases = [parse_spec(word, catalog) for word in formats]
     opened = source if isinstance(source, Source) else open_source(source, revision=revision)
     architecture = arch or detect_architecture(opened.config)
     name = architecture if isinstance(architecture, str) else getattr(architecture, "__name__", "local")
-    chosen = load_recipe(recipe, dict(options.settings), catalog) if recipe else None
     hooks = make_hooks(architecture, formats, chosen, options)
     if hooks.detect(opened.config) is None:
         raise PluginError(
@@ -69,11 +72,20 @@ def open_session(
 
 def _plan(prepared: Prepared, base: Spec, catalog: Formats, recipe: RecipePlugin | None) -> Plan:
     if recipe is not None:
-        recipe.begin(base)
-    plan = make_plan(prepared, base, catalog, recipe=recipe.recipe.name if recipe else None)
+        recipe.begin(base, prepared.infos)
+    plan = make_plan(prepared, base, catalog, recipe=recipe.recipe.source if recipe else None)
     if recipe is not None:
         recipe.check_all_used()
+    check_targets(plan, prepared.options.target)
     return plan
+
+
+def _recipe(name: str | None, options: Options, catalog: Formats) -> RecipePlugin | None:
+    if name is not None:
+        return load_recipe(name, dict(options.settings), catalog)
+    if options.settings:
+        raise UsageError(f"--set {options.settings[0][0]}: there is no --recipe whose parameter it could be")
+    return None
 
 
 def make_hooks(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from convx import Config, Export, Floor, Options, Placement, Source, Tensor, TensorInfo, hookimpl
+from convx import Config, Export, Floor, FoldGroup, Options, Placement, Source, Tensor, TensorInfo, hookimpl
 from convx_gemma4 import configs, processors, roles, weights
 from convx_gemma4.card import convx_render_card
 from convx_gemma4.patches import convx_post_save_patch
@@ -49,6 +49,13 @@ def convx_tensor_role(name: str, config: Config) -> Placement:
 @hookimpl
 def convx_tensor_floor(tensor: TensorInfo) -> Floor | None:
     return roles.floor(tensor)
+
+
+@hookimpl
+def convx_fold_groups(weights: dict[str, Tensor], config: Config) -> list[FoldGroup]:
+    from convx_gemma4.folding import groups
+
+    return groups(weights, config)
 
 
 @hookimpl

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-from convx import Config, Export, Floor, Options, Placement, Source, Tensor, TensorInfo, hookimpl
+from convx import Config, Export, Floor, FoldGroup, Options, Placement, Source, Tensor, TensorInfo, hookimpl
 from convx_qwen35 import configs, processors, roles
 from convx_qwen35.card import convx_render_card
 
@@ -42,6 +42,13 @@ def convx_tensor_role(name: str, config: Config) -> Placement:
 @hookimpl
 def convx_tensor_floor(tensor: TensorInfo) -> Floor | None:
     return roles.floor(tensor)
+
+
+@hookimpl
+def convx_fold_groups(weights: dict[str, Tensor], config: Config) -> list[FoldGroup]:
+    from convx_qwen35.folding import groups
+
+    return groups(weights, config)
 
 
 @hookimpl

@@ -11,21 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from support import LAYOUTS, MODELS
+from support import LAYOUTS, MODELS, load_float32
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 TOLERANCE = 1e-3
 CASES = [(m, c) for m in MODELS for c in ("text", "image", *(["audio"] if m == "gemma4-e4b" else []))]
-
-
-def load_float32(path: Path):
-    import mlx.core as mx
-    from mlx.utils import tree_map
-    from mlx_vlm.utils import load_model
-
-    model = load_model(path)
-    model.update(tree_map(lambda w: w.astype(mx.float32) if w.dtype == mx.bfloat16 else w, model.parameters()))
-    return model
 
 
 def run(path: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:

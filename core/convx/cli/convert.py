@@ -78,7 +78,8 @@ def _command(arguments: dict[str, Any], source: str, out: Path) -> str:
     words = ["convx", source, out.name]
     if arguments["arch"]:
         words += ["--arch", arguments["arch"]]
-    words += ["--format", ",".join(arguments["formats"])]
+    if arguments["formats"]:
+        words += ["--format", ",".join(arguments["formats"])]
     if arguments["recipe"]:
         recipe = arguments["recipe"]
         words += ["--recipe", Path(recipe).name if recipe.endswith(".toml") else recipe]
@@ -95,6 +96,8 @@ def _command(arguments: dict[str, Any], source: str, out: Path) -> str:
     ):
         if value != usual:
             words += [flag, value]
+    for target in options.target:
+        words += ["--target", target]
     if options.imatrix:
         words += ["--imatrix", Path(options.imatrix).name]
     for name, value in options.generation:

@@ -52,6 +52,8 @@ PLANNING: list[Callable[[Any], Any]] = [
     click.option("--recipe", help="Named recipe or TOML file that says which tensors differ from --format."),
     click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a parameter of the recipe."),
     click.option("--tensor", "tensors", multiple=True, metavar="REGEX=SPEC", help="Store matching modules so; last wins."),
+    click.option("--target", "targets", multiple=True, metavar="LOADER",
+                 help="Refuse a plan that LOADER cannot open: mlx-lm, mlx-vlm, lmstudio, mlx-swift, mlx-node."),
     click.option("--bits", "--q-bits", type=int, help="Bits of an affine format."),
     click.option("--group-size", "--q-group-size", type=int, help="Group size of the format."),
     click.option("--q-mode", help="mlx-lm's word for --format: affine, mxfp4, mxfp8, nvfp4."),
@@ -78,7 +80,9 @@ PLANNING: list[Callable[[Any], Any]] = [
 
 def session_arguments(given: dict[str, Any]) -> dict[str, Any]:
     """Keyword arguments of `open_session` from the values of the planning options, which are taken out of `given`."""
-    formats = _formats(given.pop("formats"), given.pop("q_mode"), given.pop("bits"), given.pop("group_size"))
+    formats = _formats(
+        given.pop("formats"), given.pop("q_mode"), given.pop("bits"), given.pop("group_size"), given["recipe"]
+    )
     given.pop("quantize")
     options = Options(
         modality=given.pop("modality"),
@@ -94,6 +98,7 @@ def session_arguments(given: dict[str, Any]) -> dict[str, Any]:
         base_model=given.pop("base_model"),
         license=given.pop("license_"),
         language=given.pop("language"),
+        target=tuple(_words(",".join(given.pop("targets")))),
         plugins=given.pop("plugins"),
     )
     return {
@@ -105,11 +110,21 @@ def session_arguments(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _formats(text: str | None, mode: str | None, bits: int | None, group_size: int | None) -> tuple[str, ...]:
+def _words(text: str) -> list[str]:
+    """What stands between commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _formats(
+    text: str | None, mode: str | None, bits: int | None, group_size: int | None, recipe: str | None
+) -> tuple[str, ...]:
+    """The formats named; none where the recipe is to say its own base."""
     if text and mode:
         raise UsageError("--format and --q-mode are the same choice", hint="give one of them")
-    words = [w.strip() for w in (text or mode or ("affine" if bits or group_size else "bf16")).split(",") if w.strip()]
-    return tuple(_sized(word, bits, group_size) for word in words)
+    if recipe and not (text or mode or bits or group_size):
+        return ()
+    words = text or mode or ("affine" if bits or group_size else "bf16")
+    return tuple(_sized(word, bits, group_size) for word in _words(words))
 
 
 def _sized(word: str, bits: int | None, group_size: int | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,8 @@ class Watch(Quiet):
                 f"{billions(plan.parameters)} parameters",
                 format=plan.base.spec, total_bytes=plan.total_bytes, bits_per_weight=plan.bits_per_weight,
             )  # fmt: skip
-            for warning in plan.warnings:
-                self._say("note", warning)
+            for note in gathered(plan.warnings):
+                self._say("note", note)
             for missing in plan.export.missing:
                 self._say("note", f"the source has no {missing}")
 
@@ -131,13 +131,28 @@ def print_record(record: dict[str, Any]) -> None:
     console.print(table)
     console.print(
         f"{record['architecture']} {record['format']}{' ' + record['recipe'] if record['recipe'] else ''}: "
-        f"{record['parameters']:,} parameters, {record['total_bytes']:,} bytes, "
+        f"{record['parameters']:,} parameters, {record['total_bytes']:,} bytes "
+        f"({record['total_bytes'] / 2**30:.2f} GiB), "
         f"{record['bits_per_weight']:.3f} bits per weight, {record['overrides']} overrides", highlight=False,
     )  # fmt: skip
     for reason, count in _counted(d["reason"] for d in record["dropped"]):
         console.print(f"dropped: {count} tensors: {reason}", highlight=False)
-    for warning in record["warnings"]:
-        console.print(f"note: {warning}", highlight=False, markup=False)
+    for note in gathered(record["warnings"]):
+        console.print(f"note: {note}", highlight=False, markup=False)
+
+
+def gathered(warnings: Iterable[str]) -> list[str]:
+    """Warnings that differ only in the tensor that they begin with, as one each."""
+    places: dict[str, list[str]] = {}
+    for warning in warnings:
+        place, _, what = warning.partition(": ")
+        places.setdefault(what, []).append(place)
+    return [_told(of, what) for what, of in places.items()]
+
+
+def _told(places: list[str], what: str) -> str:
+    more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+    return f"{places[0]}{more}: {what}" if what else places[0]
 
 
 def _counted(items: Iterator[str]) -> list[tuple[str, int]]:

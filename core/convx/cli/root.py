@@ -13,8 +13,10 @@ COMMANDS = {
     "plan": "Show what a conversion would write, exactly, and why.",
     "inspect": "Show what is in a checkpoint.",
     "verify": "Audit a checkpoint: files, config rules, strict reload, error against its source.",
+    "calibrate": "Run a model on text and images, and write an importance matrix.",
     "card": "Render the model card again from convx.json.",
     "patch": "Apply post-save patches to an existing checkpoint.",
+    "recipes": "List recipes, show one, or check a file.",
     "plugins": "List plugins, or start a new one.",
     "demo": "Make a tiny real checkpoint, convert it, load it, and show its card.",
 }
