@@ -86,6 +86,8 @@ class ShardFiles:
         return {shard.name: found.result() for shard, found in zip(self.plan.shards, sums, strict=True)}
 
     def close(self) -> None:
+        for running in self._sums:
+            running.stopped.set()
         self._hasher.shutdown(wait=True, cancel_futures=True)
         while self._fds:
             os.close(self._fds.pop())
@@ -107,6 +109,7 @@ class RunningSum:
         self._ready = 0
         self._hashed = 0
         self._sum = sha256()
+        self.stopped = threading.Event()
 
     def finish(self, names: Iterable[str]) -> bool:
         """Note finished parts; True when more of the file can be hashed."""
@@ -130,7 +133,7 @@ class RunningSum:
     def _hash_to(self, end: int) -> None:
         with self._path.open("rb", buffering=0) as file:
             file.seek(self._hashed)
-            while self._hashed < end:
+            while self._hashed < end and not self.stopped.is_set():
                 chunk = file.read(min(_CHUNK, end - self._hashed))
                 self._sum.update(chunk)
                 self._hashed += len(chunk)

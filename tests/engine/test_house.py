@@ -74,7 +74,8 @@ def test_the_wheel_holds_the_three_folders_and_nothing_else(wheel):
     wanted = set()
     for folder in ("core", "plugins", "templates"):
         for path in (ROOT / folder).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
+            hidden = any(part.startswith((".", "__pycache__")) for part in path.relative_to(ROOT).parts)
+            if path.is_file() and not hidden:
                 wanted.add(path.relative_to(ROOT / folder).as_posix())
     assert names == wanted
 
