@@ -12,6 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from convx.config import config_dtype
 from convx.errors import SourceError, WriteError
 from convx.export import Export, to_json
 from convx.nodes import map_rows
@@ -84,7 +87,6 @@ class Checkpoint:
 
     def decoded(self, module: str) -> Tensor:
         """A quantized module's weight as the loader computes with it, in the config's type of number."""
-        from convx.plan import _config_dtype
         from convx.plugins import Formats
 
         entry = self.entry(module)
@@ -100,10 +102,8 @@ class Checkpoint:
                 f"{self.path}: {module} is stored as {form.spec} without {error.args[0]}, so it cannot be decoded",
                 hint="convert it again from the unquantized source",
             ) from None
-        import numpy as np
-
         tensor = map_rows(lambda *rows: form.decode(rows), parts, columns, np.dtype(np.float32))
-        return tensor.astype(_config_dtype(self.config))
+        return tensor.astype(config_dtype(self.config))
 
     def entry(self, module: str) -> dict[str, Any] | None:
         """What the config says of a module that has scales: its own entry, else the top level's."""

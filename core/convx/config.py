@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from convx.decide import TensorInfo
-from convx.dtypes import DType
+from convx.dtypes import BF16, SPEC_NAMES, DType
 from convx.export import Export, to_json
 from convx.formats import Format
 from convx.roles import TOWERS
@@ -27,6 +27,15 @@ def unquantized(config: Config) -> Config:
     if isinstance(text, dict) and any(key in text for key in QUANTIZATION_KEYS):
         out["text_config"] = {k: v for k, v in text.items() if k not in QUANTIZATION_KEYS}
     return out
+
+
+def config_dtype(config: Config) -> DType:
+    """The type that a config names for its weights; bfloat16 where it names none."""
+    for part in (config, config.get("text_config") or {}):
+        for key in ("dtype", "torch_dtype"):
+            if part.get(key) in SPEC_NAMES:
+                return SPEC_NAMES[part[key]]
+    return BF16
 
 
 def quantization_entries(config: Config) -> dict[str, Any]:

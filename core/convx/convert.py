@@ -187,7 +187,7 @@ def _write_weights(
             output = ShardFiles(plan, partial_folder(target))
             stack.callback(output.close)
             files.append(output)
-        journal = Journal(journal_file, key, lambda: [f.sync() for f in files] and None)
+        journal = Journal(journal_file, key, lambda: _sync_all(files))
         stack.callback(journal.close)
         work = make_jobs(session.plans, files)
         done = sum(job.nbytes for job in work if job.number in journal.done)
@@ -205,6 +205,11 @@ def _write_weights(
         ).run()  # fmt: skip
         progress.stage("checksums")
         return done, {target: output.checksums() for target, output in zip(outs, files, strict=True)}
+
+
+def _sync_all(files: Sequence[ShardFiles]) -> None:
+    for output in files:
+        output.sync()
 
 
 def _finish(

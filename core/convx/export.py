@@ -30,7 +30,29 @@ class Export:
 def carry_all(source: Source, options: Options) -> Export:
     """Every sidecar file as it is. A text conversion leaves the processors' files out."""
     names = [n for n in source.sidecars if options.modality == "all" or n not in PROCESSORS]
-    return Export(dict.fromkeys(names), tuple(missing_files(source)))
+    out = Export(dict.fromkeys(names), tuple(missing_files(source)))
+    return out if options.modality == "all" else _text_templates(source, out)
+
+
+GUARD = (
+    "{%- for _m in messages %}{% if _m['content'] is not string and _m['content'] is iterable %}"
+    "{% for _c in _m['content'] %}{% if _c is mapping and _c['type'] in ['image', 'image_url', 'video', 'audio'] %}"
+    "{{ raise_exception('this conversion is text only: it takes no ' ~ _c['type']) }}"
+    "{% endif %}{% endfor %}{% endif %}{% endfor -%}\n"
+)
+"""Stands before a chat template whose model has lost its towers, so that media are refused and not ignored."""
+
+
+def _text_templates(source: Source, out: Export) -> Export:
+    """Chat templates that refuse media, wherever the source keeps its own."""
+    for name in source.sidecars:
+        if name.endswith(".jinja"):
+            out = out.with_file(name, GUARD.encode() + source.read(name))
+    for name in ("tokenizer_config.json", "chat_template.json"):
+        found = source.read_json(name) or {}
+        if isinstance(found.get("chat_template"), str):
+            out = out.with_file(name, to_json({**found, "chat_template": GUARD + found["chat_template"]}))
+    return out
 
 
 def missing_files(source: Source) -> list[str]:

@@ -70,7 +70,7 @@ def _tensor(checkpoint: Checkpoint, name: str, hooks: Hooks) -> dict[str, Any]:
     module = name.removesuffix(".weight")
     entry = checkpoint.entry(module) if name.endswith(".weight") else None
     place = hooks.tensor_role(name, checkpoint.config)
-    base = {
+    base: dict[str, Any] = {
         "name": name, "role": str(place.role), "layer": place.layer, "source": [], "by": None, "reason": "as stored",
     }  # fmt: skip
     if not entry:

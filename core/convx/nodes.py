@@ -43,11 +43,11 @@ class Constant:
 
     @property
     def shape(self) -> Shape:
-        return self.array.shape
+        return tuple(self.array.shape)
 
     @property
     def dtype(self) -> DType:
-        return self.array.dtype
+        return np.dtype(self.array.dtype)
 
     def rows(self, start: int, stop: int) -> Array:
         return self.array.reshape(-1, row_length(self.shape))[start:stop]
@@ -258,8 +258,8 @@ class Concat:
         item = index[at]
         bounds = [0, *accumulate(p.shape[self.axis] for p in self.parts)]
         if isinstance(item, int):
-            part = bisect_right(bounds, item) - 1
-            return self.parts[part].index((*index[:at], item - bounds[part], *index[at + 1 :]))
+            number = bisect_right(bounds, item) - 1
+            return self.parts[number].index((*index[:at], item - bounds[number], *index[at + 1 :]))
         assert isinstance(item, slice)
         kept = []
         for part, low, high in zip(self.parts, bounds, bounds[1:], strict=False):

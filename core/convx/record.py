@@ -14,7 +14,8 @@ from typing import Any
 import convx
 from convx.dtypes import NAMES
 from convx.imatrix.files import read_imatrix
-from convx.plan import Plan, plan_json, tensor_json
+from convx.describe import plan_json, tensor_json
+from convx.plan import Plan
 
 SCHEMA = 1
 _PACKAGES = ("mlx", "mlx-lm", "mlx-vlm", "numpy", "ml_dtypes")

@@ -9,7 +9,8 @@ from pathlib import Path
 from convx import defaults
 from convx.errors import PluginError, UsageError
 from convx.options import Options
-from convx.plan import Plan, Prepared, make_plan, prepare
+from convx.plan import Plan, make_plan
+from convx.prepare import Prepared, prepare
 from convx.plugins import (
     ARCHITECTURES,
     EXTENSIONS,

@@ -42,7 +42,7 @@ class ShardFiles:
         """Write rows of a part, `begin` bytes into it."""
         if array.dtype != part.dtype:
             raise WriteError(f"{part.name}: planned as {part.dtype}, encoded as {array.dtype}")
-        data = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         if begin + len(data) > part.nbytes:
             raise WriteError(f"{part.name}: planned as {part.nbytes} bytes, more were encoded")
         fd, at = self._fds[part.shard], self._bases[part.shard] + part.offset + begin

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from convx.dtypes import BY_NAME, DType
 from convx.errors import SourceError
@@ -235,7 +235,8 @@ def _stored_tensor(file: StoredFile, name: str, entry: Any, base: int) -> Stored
     dtype = BY_NAME.get(str(entry.get("dtype")))
     if dtype is None:
         raise refuse(f"dtype {entry.get('dtype')!r} is not supported")
-    shape, offsets = entry.get("shape"), entry.get("data_offsets")
+    shape: Any = entry.get("shape")
+    offsets: Any = entry.get("data_offsets")
     if not _naturals(shape):
         raise refuse(f"shape {shape!r} is not a list of lengths")
     if not _naturals(offsets) or len(offsets) != 2:
@@ -247,7 +248,7 @@ def _stored_tensor(file: StoredFile, name: str, entry: Any, base: int) -> Stored
     return StoredTensor(name, dtype, tuple(shape), file, base + begin, nbytes)
 
 
-def _naturals(value: Any) -> bool:  # noqa: ANN401
+def _naturals(value: Any) -> TypeGuard[list[int]]:  # noqa: ANN401
     return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
 
 

@@ -199,3 +199,23 @@ def _boxes(start: int, stop: int, shape: Shape, strides: Shape) -> Iterator[tupl
     if stop % inner and last >= first:
         for offset, box, steps in _boxes(0, stop % inner, shape[1:], strides[1:]):
             yield last * strides[0] + offset, box, steps
+
+
+def reading_order(node: Node) -> tuple[str, int]:
+    """(file, byte) where the first stored byte of an expression is: sorts work so that files are read front to back."""
+    view = next(_views(node), None)
+    if view is None or view.storage.file is None:
+        return ("", 0)
+    return (view.storage.file.path.name, view.storage.offset)
+
+
+def _views(node: object) -> Iterator[View]:
+    if isinstance(node, View):
+        yield node
+        return
+    for name in ("child", "operand"):
+        if hasattr(node, name):
+            yield from _views(getattr(node, name))
+    for name in ("parts", "children"):
+        for child in getattr(node, name, ())[:1]:
+            yield from _views(child)

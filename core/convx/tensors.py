@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from convx.nodes import Node
 
 Array = np.ndarray[Any, Any]
-Index = int | slice | None | type(Ellipsis)  # type: ignore[valid-type]
+Index = int | slice | EllipsisType | None
 
 
 def row_count(shape: tuple[int, ...]) -> int:

@@ -15,7 +15,8 @@ from convx.errors import ConvxError, VerifyError
 from convx.loaders import is_multimodal
 from convx.plugins import Formats
 from convx.shards import hash_file
-from convx.source import INDEX
+from convx.source import INDEX, read_header
+from convx.storage import StoredFile
 
 LOADER_KEYS = frozenset({"group_size", "bits", "mode", "quant_method", "linear_class", "quantization_mode"})
 """Keys beside module paths that mlx-swift-lm accepts inside `quantization`."""
@@ -101,8 +102,6 @@ def check_files(checkpoint: Checkpoint) -> Iterator[Finding]:
 
 def recorded_outside(checkpoint: Checkpoint) -> int:
     """Tensor bytes of recorded files that the index leaves out on purpose (draft layers split off)."""
-    from convx.source import StoredFile, read_header
-
     path = checkpoint.path / "mtp.safetensors"
     return sum(t.nbytes for t in read_header(StoredFile(path))[1]) if path.is_file() else 0
 

@@ -119,7 +119,8 @@ def _lazy_array(tensor: Tensor, files: dict[str, dict[str, Any]]) -> Any:  # noq
         return to_mlx(tensor.read())
     path = str(storage.file.path)
     if path not in files:
-        files[path] = mx.load(path)
+        loaded: Any = mx.load(path)
+        files[path] = loaded
     return files[path][storage.name]
 
 

@@ -37,7 +37,7 @@ def explain(name: str, config: Config, options: Options) -> str | None:
 def _why_dropped(name: str, config: Config, options: Options) -> str | None:
     if _is_mtp(name) and options.mtp == "drop":
         return "multi-token prediction, left out by --mtp drop"
-    if options.modality == "text" and place(_renamed(name), config).role is Role.VISION:
+    if options.modality == "text" and place(_renamed(name), config).role in {Role.VISION, Role.PROJECTOR}:
         return "left out by --modality text"
     if name.endswith("lm_head.weight") and _tied(config):
         return "tied to the token embedding"

@@ -9,7 +9,7 @@ from convx.cli import run
 from convx.diff import compare, compare_json, read_other
 from convx.errors import SourceError
 from convx.inspect import inspect_checkpoint
-from convx.plan import plan_json
+from convx.describe import plan_json
 from convx.session import open_session
 
 

@@ -14,7 +14,8 @@ import click
 
 from convx.card import Facts, billions, gigabytes
 from convx.convert import Quiet
-from convx.plan import Plan, plan_json
+from convx.describe import plan_json
+from convx.plan import Plan
 from convx.report import Report
 
 

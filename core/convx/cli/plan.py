@@ -44,7 +44,7 @@ def _print_differences(
     from convx.cli.difference import print_difference
     from convx.cli.output import print_json
     from convx.diff import compare_json, read_other
-    from convx.plan import plan_json
+    from convx.describe import plan_json
     from convx.session import open_session
 
     saved = read_other(other)

@@ -18,7 +18,7 @@ from convx.errors import MeasureError
 from convx.imatrix.files import Entry, write_imatrix
 from convx.imatrix.names import gguf_names
 from convx.loaders import build_model
-from convx.plan import Prepared
+from convx.prepare import Prepared
 
 IMAGE_PROMPT = "Describe this image."
 _IMAGES = {".png", ".jpg", ".jpeg", ".webp"}

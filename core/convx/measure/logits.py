@@ -77,8 +77,8 @@ def open_logits(path: str | Path) -> SavedLogits:
 
 
 def save_logits(
-    path: str | Path, model: TextModel, windows: Windows, *, top_k: int | None = TOP_K, batch: int = 1,
-    steps: Steps | None = None,
+    path: str | Path, model: TextModel, windows: Windows, *, name: str | None = None, top_k: int | None = TOP_K,
+    batch: int = 1, steps: Steps | None = None,
 ) -> SavedLogits:  # fmt: skip
     """Write what `model` predicts for `windows`: its `top_k` likeliest tokens, or every one for None."""
     import mlx.core as mx
@@ -87,15 +87,16 @@ def save_logits(
     if top_k is not None and top_k >= model.vocabulary:
         top_k = None
     partial = path.with_name(f".{path.name}.partial")
-    arrays = _create(partial, _layout(windows, model.vocabulary, top_k), _about(model, windows, top_k))
+    arrays = _create(partial, _layout(windows, model.vocabulary, top_k), _about(model, windows, name, top_k))
     arrays["tokens"][:] = windows.tokens
     steps.begin("reference", windows.count)
     for first, tokens in windows.batches(batch):
         rows = slice(first, first + len(tokens))
-        for start, logits in model.chunks(mx.array(tokens[:, :-1]), model.step(len(tokens), windows.positions)):
+        step = model.step(len(tokens), windows.positions)
+        for start, logits in model.chunks(mx.array(tokens[:, :-1]), step):
             columns = slice(start, start + logits.shape[1])
-            for name, value in _parts(logits, top_k).items():
-                arrays[name][rows, columns] = np.array(value)
+            for part, value in _parts(logits, top_k).items():
+                arrays[part][rows, columns] = np.array(value)
         steps.advance(len(tokens))
     for array in arrays.values():
         array.flush()  # type: ignore[attr-defined]
@@ -110,9 +111,10 @@ def _parts(logits: Any, top_k: int | None) -> dict[str, Any]:  # noqa: ANN401
     return {"indices": top.indices, "logprobs": top.logprobs, "tail": top.tail}
 
 
-def _about(model: TextModel, windows: Windows, top_k: int | None) -> dict[str, Any]:
+def _about(model: TextModel, windows: Windows, name: str | None, top_k: int | None) -> dict[str, Any]:
     method = "exact" if top_k is None else f"top {top_k} and tail"
-    return {"reference": model.path.resolve().name, "method": method, "compute": model.compute, **windows.settings}
+    name = name or model.path.resolve().name
+    return {"reference": name, "method": method, "compute": model.compute, **windows.settings}
 
 
 def _layout(windows: Windows, vocabulary: int, top_k: int | None) -> dict[str, tuple[DType, tuple[int, ...]]]:

@@ -19,13 +19,13 @@ from convx.checkpoint import Checkpoint, open_checkpoint
 from convx.dtypes import FLOATS, SHORT_NAMES, U32
 from convx.errors import MeasureError
 from convx.formats import Array, Format
+from convx.measure.origin import as_written, recorded_options
 from convx.measure.steps import Steps
-from convx.options import Options
-from convx.plan import Prepared
+from convx.prepare import Prepared
 from convx.plugins import Formats
-from convx.roles import Placement
+from convx.roles import Role
 from convx.session import open_session
-from convx.tensors import Tensor, as_dtype, row_count, row_length
+from convx.tensors import Tensor, row_count, row_length
 
 TILE = 1 << 21
 """Elements that are decoded at once; about ten float32 arrays of this size exist meanwhile."""
@@ -80,21 +80,25 @@ class Stored:
 
 
 def measure_tensors(
-    path: str | Path, against: str | Path, *, steps: Steps | None = None
+    path: str | Path, against: str | Path, *, imatrix: str | Path | None = None, steps: Steps | None = None
 ) -> list[dict[str, Any]]:
-    """One row a weight: name, role, layer, format, elements, relative_error, snr_db, clipped; in the plan's order.
+    """One row a weight: name, role, layer, format, elements, relative_error, snr_db, clipped.
 
-    Raises MeasureError when the source does not hold what the checkpoint does.
+    `imatrix` is the importance matrix that the checkpoint was made with, if any: what was folded into its weights
+    is folded into the source's too. Raises MeasureError when the source does not hold what the checkpoint does.
     """
-    return [{**about, **sums.figures()} for about, sums in _compare_all(path, against, steps or Steps())]
+    found = _compare_all(path, against, imatrix, steps or Steps())
+    return [{**about, **sums.figures()} for about, sums in found]
 
 
-def measure_with_roles(path: str | Path, against: str | Path, steps: Steps | None = None) -> dict[str, Any]:
+def measure_with_roles(
+    path: str | Path, against: str | Path, *, imatrix: str | Path | None = None, steps: Steps | None = None
+) -> dict[str, Any]:
     """Rows by tensor, and the same figures over all elements of each role and of the whole model."""
     rows: list[dict[str, Any]] = []
     roles: dict[str, Sums] = defaultdict(Sums)
     whole = Sums()
-    for about, sums in _compare_all(path, against, steps or Steps()):
+    for about, sums in _compare_all(path, against, imatrix, steps or Steps()):
         rows.append({**about, **sums.figures()})
         roles[about["role"]].add(sums)
         whole.add(sums)
@@ -102,42 +106,41 @@ def measure_with_roles(path: str | Path, against: str | Path, steps: Steps | Non
     return {"tensors": rows, "roles": by_role, "all": {"elements": whole.elements, **whole.figures()}}
 
 
-def _compare_all(path: str | Path, against: str | Path, steps: Steps) -> Iterator[tuple[dict[str, Any], Sums]]:
+def _compare_all(
+    path: str | Path, against: str | Path, imatrix: str | Path | None, steps: Steps
+) -> Iterator[tuple[dict[str, Any], Sums]]:
     checkpoint = open_checkpoint(path)
     record = checkpoint.record or {}
-    session = open_session(against, arch=record.get("architecture"), options=recorded_options(record))
-    prepared = session.prepared
+    prepared = open_session(
+        against, arch=record.get("architecture"), options=recorded_options(record)
+    ).prepared
     if prepared.source.bare:
         raise MeasureError(f"{against}: a bare config has no weights to compare with")
-    formats = Formats()
-    steps.begin("tensors", len(prepared.weights))
     try:
-        for name, source, placement in _weights(prepared):
-            stored = find_stored(checkpoint, name, formats)
-            about = {"name": name, "role": str(placement.role), "layer": placement.layer, "format": stored.spec}
-            yield {**about, "elements": source.size}, compare(source, stored, name)
-            steps.advance()
+        yield from _rows(prepared, checkpoint, imatrix, steps)
     finally:
         checkpoint.source.close()
         prepared.source.close()
 
 
-def _weights(prepared: Prepared) -> Iterator[tuple[str, Tensor, Placement]]:
-    for info in prepared.infos:
-        if info.role.value != "mtp" and info.dtype in FLOATS:
-            yield info.name, prepared.weights[info.name], info.placement
-
-
-def recorded_options(record: dict[str, Any]) -> Options:
-    """The options that shape the sanitized weights, from a checkpoint's record; the defaults where it has none."""
-    said = record.get("options") or {}
-    return Options(
-        modality=said.get("modality", "all"),
-        mtp=said.get("mtp", "drop"),
-        shared_kv=said.get("shared_kv", "drop"),
-        dtype=as_dtype(said["dtype"]) if said.get("dtype") else None,
-        requantize=bool(said.get("requantize")),
+def _rows(
+    prepared: Prepared, checkpoint: Checkpoint, imatrix: str | Path | None, steps: Steps
+) -> Iterator[tuple[dict[str, Any], Sums]]:
+    formats = Formats()
+    infos = [info for info in prepared.infos if info.role is not Role.MTP and info.dtype in FLOATS]
+    stored = {info.name: find_stored(checkpoint, info.name, formats) for info in infos}
+    weights = as_written(
+        prepared, checkpoint.record or {}, imatrix, {n: s.form for n, s in stored.items() if s.form is not None}
     )
+    steps.begin("tensors", len(infos))
+    for info in infos:
+        kept = stored[info.name]
+        about = {
+            "name": info.name, "role": str(info.role), "layer": info.placement.layer, "format": kept.spec,
+            "elements": weights[info.name].size,
+        }  # fmt: skip
+        yield about, compare(weights[info.name], kept, info.name)
+        steps.advance()
 
 
 def find_stored(checkpoint: Checkpoint, name: str, formats: Formats) -> Stored:

@@ -13,7 +13,7 @@ from convx.card import Facts, render
 from convx.checkpoint import read_record
 from convx.convert import convert
 from convx.options import Options
-from convx.plan import Prepared
+from convx.prepare import Prepared
 from convx.roles import Placement
 from convx.session import Session, open_session
 from convx.source import open_source
