@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from convx.checkpoint import read_record
 from convx.errors import ConvxError
@@ -129,13 +131,22 @@ def billions(count: float) -> str:
 
 
 def render(facts: Facts, hooks: Hooks, template: str | Path | None = None) -> str:
-    """The card's Markdown. Raises ConvxError when a template is not sound or names a fact that is not there."""
+    """The card's Markdown.
+
+    `template` is a Jinja file of one's own, which may extend `card.md.j2`, or a `card.toml`: a table `[sections]`
+    of title = Markdown that is added or, under a title that is there already, put in its place. Raises
+    ConvxError when either is not sound or names a fact that is not there.
+    """
     import jinja2
     from jinja2.sandbox import SandboxedEnvironment
     from markupsafe import Markup
 
     import convx_templates
 
+    sections = gather_sections(facts, hooks)
+    if template is not None and Path(template).suffix == ".toml":
+        sections |= read_sections(Path(template))
+        template = None
     loaders: list[jinja2.BaseLoader] = [jinja2.PackageLoader("convx_templates", "")]
     if template is not None:
         loaders.insert(0, jinja2.FileSystemLoader(Path(template).resolve().parent))
@@ -148,17 +159,44 @@ def render(facts: Facts, hooks: Hooks, template: str | Path | None = None) -> st
         finalize=lambda v: escape_markdown(v) if isinstance(v, str) and not isinstance(v, Markup) else v,
     )
     env.filters.update(
-        gb=gigabytes, billions=billions, fence=lambda t: Markup(fence(str(t))), raw=lambda t: Markup(str(t))
+        gb=gigabytes,
+        billions=billions,
+        fence=lambda text: Markup(fence(str(text))),
+        raw=lambda text: Markup(str(text)),
+        url=lambda text: Markup(quote(str(text), safe="/")),
     )
     hooks.jinja_environment(env)
     name = Path(template).name if template else convx_templates.CARD
     try:
         body = env.get_template(name).render(
-            facts=facts, record=facts.record, sections=gather_sections(facts, hooks), front_matter=front_matter(facts)
+            facts=facts,
+            record=facts.record,
+            sections=sections,
+            pictures=_pictures(facts),
+            front_matter=front_matter(facts),
         )
     except jinja2.TemplateError as error:
         raise ConvxError(f"the card's template {name}: {error}", hint="see docs: model cards") from error
     return re.sub(r"\n{3,}", "\n\n", body).strip() + "\n"
+
+
+def _pictures(facts: Facts) -> str:
+    if not facts.record.get("pictures"):
+        return ""
+    from convx.pictures import Picture, picture_markdown
+
+    return picture_markdown([Picture(**entry) for entry in facts.record["pictures"]])
+
+
+def read_sections(path: Path) -> dict[str, str]:
+    """The `[sections]` of a `card.toml`: title -> Markdown, taken as it is, for it is the publisher's own."""
+    try:
+        sections = tomllib.loads(path.read_text(encoding="utf-8")).get("sections", {})
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConvxError(f"{path}: not readable as TOML: {error}") from None
+    if not isinstance(sections, dict) or not all(isinstance(body, str) for body in sections.values()):
+        raise ConvxError(f"{path}: [sections] must be a table of title = text")
+    return sections
 
 
 def front_matter(facts: Facts) -> str:

@@ -13,6 +13,7 @@ from convx.card import write_card
 from convx.checkpoint import (
     FilePatch,
     JsonPatch,
+    Patch,
     apply_json,
     journal_path,
     open_checkpoint,
@@ -229,7 +230,9 @@ def _finish(
         if other != target
     ]
     checkpoint = open_checkpoint(folder)
-    patches = session.prepared.hooks.post_save_patches(checkpoint, plan.config, None)
+    patches: list[Patch] = []
+    for loader in plan.options.target or (None,):
+        patches += session.prepared.hooks.post_save_patches(checkpoint, plan.config, loader)
     patches += [JsonPatch("generation_config.json", (key,), value) for key, value in plan.options.generation]
     refuse_conflicts(patches)
     apply_json(folder, [p for p in patches if isinstance(p, JsonPatch | FilePatch)])

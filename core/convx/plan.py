@@ -108,7 +108,7 @@ class Plan:
         for tensor in self.tensors:
             hasher.update(f"{tensor.name}\0{tensor.decision.spec.spec}\0{tensor.tensor.sources}\n".encode())
         hasher.update(to_json(self.config))
-        hasher.update(repr(replace(self.options, imatrix=None)).encode())
+        hasher.update(repr(replace(self.options, imatrix=None, target=())).encode())
         if self.options.imatrix:
             hasher.update(Path(self.options.imatrix).read_bytes())
         return hasher.hexdigest()

@@ -24,7 +24,9 @@ _FILE = click.Path(path_type=Path)
 @click.option("--only", metavar="KINDS", help="The same choices as a list: perplexity,kl.")
 @texts
 @click.option("--contexts", default="1024,4096", show_default=True, help="Prompt lengths for --speed.")
-@click.option("--trials", type=click.IntRange(1), default=5, show_default=True, help="Runs after the one that warms up.")
+@click.option(
+    "--trials", type=click.IntRange(1), default=5, show_default=True, help="Runs after the one that warms up."
+)
 @click.option("--generate", type=click.IntRange(2), default=128, show_default=True, help="Tokens to write for --speed.")
 @click.option("--image", type=_FILE, help="Picture to show for --validate; one is made if left out.")
 @click.option("--audio", type=_FILE, help="Sound to play for --validate; one is made if left out.")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from convx.measure.steps import Steps
+
 if TYPE_CHECKING:
     from convx.measure.results import Entry
     from convx.measure.run import Settings
-    from convx.measure.steps import Steps
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path)
@@ -65,26 +66,78 @@ def settings(given: Mapping[str, Any]) -> Settings:
     return Settings(**{name: value for name, value in given.items() if name in names})
 
 
+class Lines(Steps):
+    """One line a stage."""
+
+    def begin(self, name: str, total: int = 0) -> None:
+        click.echo(f"stage: {name}", err=True)
+
+
+class Bar(Steps):
+    """A bar that starts again with each stage."""
+
+    def __init__(self, progress: Any) -> None:  # noqa: ANN401
+        self._progress = progress
+        self._task = progress.add_task("measure", total=None)
+
+    def begin(self, name: str, total: int = 0) -> None:
+        self._progress.reset(self._task, description=name, total=total or None)
+
+    def advance(self, steps: int = 1) -> None:
+        self._progress.advance(self._task, steps)
+
+
 @contextmanager
 def watching(quiet: bool) -> Iterator[Steps]:
     """A bar on a terminal, one line a stage elsewhere, nothing when quiet; always on stderr."""
-    from convx.measure.steps import Steps
-
     if quiet:
         yield Steps()
     elif not sys.stderr.isatty():
-        yield _Lines()
+        yield Lines()
     else:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            yield _Bar(bar)
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            yield Bar(progress)
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
-    """The two kinds of progress, made on first use: their base is imported with the engine."""
-    if name not in {"_Lines", "_Bar"}:
-        raise AttributeError(name)
-    raise AttributeError(name)
+def print_entries(found: Mapping[str, Entry]) -> None:
+    """Each measurement as a heading and lines of name and value; lists by window or tensor are left to --json."""
+    for kind, entry in found.items():
+        click.echo(f"{kind} ({_about(entry['settings'])})")
+        for name, value in _flat(entry["values"]):
+            click.echo(f"  {name:34} {value}")
+
+
+def _about(settings: Mapping[str, Any]) -> str:
+    words = (settings.get("data"), settings.get("reference"), settings.get("loader"))
+    shape = f"{settings['windows']} x {settings['length']} tokens" if "windows" in settings else None
+    return ", ".join(str(word) for word in (*words, shape) if word) or "no settings"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Names and values, those of inner objects under `outer.inner`, of listed objects under their name."""
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{name}.")
+        elif isinstance(value, list):
+            rows = [row for row in value if isinstance(row, dict)]
+            if len(rows) <= 16:
+                for row in rows:
+                    yield from _flat({k: v for k, v in row.items() if k not in _TITLES}, f"{_title(row)}.")
+        else:
+            yield name, _shown(value)
+
+
+_TITLES = ("name", "context")
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    return str(next((row[key] for key in _TITLES if key in row), "row"))
+
+
+def _shown(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else "-" if value is None else str(value)

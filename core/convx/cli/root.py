@@ -14,6 +14,8 @@ COMMANDS = {
     "inspect": "Show what is in a checkpoint.",
     "verify": "Audit a checkpoint: files, config rules, strict reload, error against its source.",
     "calibrate": "Run a model on text and images, and write an importance matrix.",
+    "measure": "Measure perplexity, divergence, speed, validity, tasks, tensor errors.",
+    "compare": "Compare checkpoints of one model: size, quality, speed, and what is significant.",
     "card": "Render the model card again from convx.json.",
     "patch": "Apply post-save patches to an existing checkpoint.",
     "recipes": "List recipes, show one, or check a file.",

@@ -24,7 +24,9 @@ Call = dict[str, Any]
 
 MAX_TOKENS = 512
 _TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": "string"}
-_TASK = "Answer with one function call as JSON, {{\"name\": ..., \"arguments\": {{...}}}}, and nothing else. Functions:\n{}"
+_TASK = """\
+Answer with one function call as JSON, {{"name": ..., "arguments": {{...}}}}, and nothing else. Functions:
+{}"""
 
 
 def measure_bfcl(writer: Writer, data: Path | None, *, limit: int | None, steps: Steps) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +110,7 @@ def refuse_mixture(rows: Sequence[dict[str, Any]]) -> None:
         raise MeasureError(f"these are not conversions of one model; parameters: {listed}")
 
 
-def _divergences(
-    folders: Sequence[Path], settings: Settings, record: bool, steps: Steps
-) -> Iterator[dict[str, Any]]:
+def _divergences(folders: Sequence[Path], settings: Settings, record: bool, steps: Steps) -> Iterator[dict[str, Any]]:
     windows = [held_out_windows(folder, settings) for folder in folders]
     known = [_recorded(folder, w, settings) for folder, w in zip(folders, windows, strict=True)]
     if all(known):
@@ -169,7 +166,9 @@ def _measure(
     model = load_text_model(folder)
     values = measure_kl(model, reference, windows, batch=settings.batch, steps=steps)
     if record:
-        save(folder, "kl", make_entry(kl_settings(model, reference, windows, settings.batch), values, values["seconds"]))
+        save(
+            folder, "kl", make_entry(kl_settings(model, reference, windows, settings.batch), values, values["seconds"])
+        )
     del model
     free_memory()
     return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -48,7 +49,7 @@ class Whole:
             at = targets[:, part]
             pieces.append((kl, agree, -picked(q, at), -picked(p, at)))
             mx.eval(pieces[-1])
-        return Comparison(*(mx.concatenate(column, axis=1) for column in zip(*pieces, strict=True)))
+        return Comparison(*joined(pieces))
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ class Top:
             agree = self.indices[:, part, 0] == mx.argmax(q, axis=-1)
             pieces.append((kl, agree, -picked(q, targets[:, part])))
             mx.eval(pieces[-1])
-        return Comparison(*(mx.concatenate(column, axis=1) for column in zip(*pieces, strict=True)), None)
+        kl, agree, loss = joined(pieces)
+        return Comparison(kl, agree, loss, None)
 
 
 def _rest(tail: Any, own: Any) -> Any:  # noqa: ANN401
@@ -92,6 +94,13 @@ def slices(logits: Any, budget: int = SLICE_BYTES) -> list[slice]:  # noqa: ANN4
     batch, count, vocabulary = logits.shape
     step = max(1, budget // (4 * batch * vocabulary))
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def joined(pieces: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Runs of positions put together again: tuples of (batch, run, ...) -> arrays (batch, n, ...)."""
+    import mlx.core as mx
+
+    return [mx.concatenate(list(column), axis=1) for column in zip(*pieces, strict=True)]
 
 
 def normalized(logits: Any) -> Any:  # noqa: ANN401
@@ -123,4 +132,4 @@ def compress(logits: Any, k: int) -> Top:  # noqa: ANN401
         rest = mx.put_along_axis(p, indices, mx.array(-float("inf"), mx.float32), axis=-1)
         pieces.append((mx.take_along_axis(indices, order, axis=-1), values, mx.logsumexp(rest, axis=-1)))
         mx.eval(pieces[-1])
-    return Top(*(mx.concatenate(column, axis=1) for column in zip(*pieces, strict=True)))
+    return Top(*joined(pieces))

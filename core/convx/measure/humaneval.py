@@ -23,9 +23,14 @@ _KEYS = {"prompt", "test", "entry_point"}
 def measure_humaneval(
     writer: Writer, data: Path | None, *, limit: int | None, allow_code: bool, steps: Steps
 ) -> dict[str, Any]:
-    """Share of problems whose first answer passes its tests. Raises MeasureError unless running code is allowed and safe."""
+    """Share of problems whose first answer passes its tests.
+
+    Raises MeasureError unless running code is allowed, and safe here.
+    """
     if not allow_code:
-        raise MeasureError("humaneval runs code that the model wrote", hint="allow it with --allow-code; it is sandboxed")
+        raise MeasureError(
+            "humaneval runs code that the model wrote", hint="allow it with --allow-code; it is sandboxed"
+        )
     if (why := refusal()) is not None:
         raise MeasureError(f"humaneval needs a sandbox, and there is none: {why}", hint="leave humaneval out")
     rows = problems(data)[:limit]

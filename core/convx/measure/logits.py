@@ -22,7 +22,8 @@ from convx.measure.data import Array, Windows
 from convx.measure.distributions import Distribution, Top, Whole, compress, normalized
 from convx.measure.model import TextModel
 from convx.measure.steps import Steps
-from convx.source import StoredFile, read_header
+from convx.source import read_header
+from convx.storage import StoredFile
 
 TOP_K = 256
 
@@ -72,7 +73,7 @@ def open_logits(path: str | Path) -> SavedLogits:
     file.close()
     if about is None:
         raise MeasureError(f"{path}: holds no reference logits", hint="make it with --save-logits FILE")
-    arrays = {t.name: np.memmap(path, t.dtype, "r", t.offset, t.shape) for t in found}
+    arrays: dict[str, Array] = {t.name: np.memmap(path, t.dtype, "r", t.offset, t.shape) for t in found}
     return SavedLogits(path, arrays, json.loads(about))
 
 
@@ -125,9 +126,7 @@ def _layout(windows: Windows, vocabulary: int, top_k: int | None) -> dict[str, t
     return {**layout, "indices": (U32, (*shape, top_k)), "logprobs": (F32, (*shape, top_k)), "tail": (F32, shape)}
 
 
-def _create(
-    path: Path, layout: dict[str, tuple[DType, tuple[int, ...]]], about: dict[str, Any]
-) -> dict[str, Array]:
+def _create(path: Path, layout: dict[str, tuple[DType, tuple[int, ...]]], about: dict[str, Any]) -> dict[str, Array]:
     """An empty safetensors file of these arrays, and the arrays in it."""
     header: dict[str, Any] = {"__metadata__": {"convx": json.dumps(about)}}
     at = 0

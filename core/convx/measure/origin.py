@@ -13,7 +13,7 @@ from convx.formats import Format
 from convx.imatrix.files import read_imatrix
 from convx.imatrix.names import by_weight
 from convx.options import Options
-from convx.plan import Prepared
+from convx.prepare import Prepared
 from convx.tensors import Tensor, as_dtype
 
 

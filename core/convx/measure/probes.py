@@ -66,7 +66,7 @@ class Probe:
 
 def long_text(characters: int) -> str:
     """A text of at least so many characters, the same every time, and a question about it."""
-    sentences = []
+    sentences: list[str] = []
     size = 0
     while size < characters:
         sentences.append(_SENTENCES[(len(sentences) * 7 + len(sentences) // 3) % len(_SENTENCES)])
@@ -74,9 +74,7 @@ def long_text(characters: int) -> str:
     return " ".join(sentences) + LONG_QUESTION
 
 
-def questions(
-    characters: int, image: Path | None, audio: Path | None, *, sees: bool, hears: bool
-) -> list[Ask]:
+def questions(characters: int, image: Path | None, audio: Path | None, *, sees: bool, hears: bool) -> list[Ask]:
     """The probes for a model: short and long text, and a picture and a sound where it takes them."""
     asks = [Ask("short text", SHORT), Ask("long text", long_text(characters))]
     if sees and image is not None:

@@ -215,9 +215,7 @@ def open_reference(windows: texts.Windows, settings: Settings, steps: Steps) -> 
     yield saved
 
 
-def kl_settings(
-    model: TextModel, reference: Reference, windows: texts.Windows, batch: int
-) -> dict[str, Any]:
+def kl_settings(model: TextModel, reference: Reference, windows: texts.Windows, batch: int) -> dict[str, Any]:
     """What a divergence depends on, as it is recorded."""
     asked = {"reference": reference.name, "method": reference.method, "batch": batch, "compute": model.compute}
     return {**windows.settings, **asked}

@@ -92,7 +92,8 @@ def run_sandboxed(code: str, seconds: float = SECONDS) -> Outcome:
     why = refusal()
     if why is not None:
         raise MeasureError(
-            f"code that a model wrote is not run here: {why}", hint="run it on Linux with user namespaces, or leave it out"
+            f"code that a model wrote is not run here: {why}",
+            hint="run it on Linux with user namespaces, or leave it out",
         )
     return _run(code, seconds)
 

@@ -65,7 +65,7 @@ def sign_test(lower: int, higher: int) -> float:
     """Probability of a split at least this uneven if both signs are equally likely (exact binomial, two-sided)."""
     count, least = lower + higher, min(lower, higher)
     tail = sum(math.comb(count, k) for k in range(least + 1))
-    return min(1.0, 2 * tail / 2**count)
+    return min(1.0, float(2 * tail / 2**count))
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:

@@ -9,9 +9,13 @@ from convx.card import escape_markdown, gigabytes
 
 Column = tuple[str, Callable[[dict[str, Any]], str | None]]
 SIGNIFICANT = 0.05
+ENOUGH_WINDOWS = 8
+"""With fewer, a normal law for the mean of windows promises too much, and no verdict is given."""
 
 
-def _number(key: str, spec: str, error: str | None = None, scale: float = 1.0) -> Callable[[dict[str, Any]], str | None]:
+def _number(
+    key: str, spec: str, error: str | None = None, scale: float = 1.0
+) -> Callable[[dict[str, Any]], str | None]:
     def cell(row: dict[str, Any]) -> str | None:
         if row[key] is None:
             return None
@@ -29,7 +33,7 @@ COLUMNS: tuple[Column, ...] = (
     ("size", lambda row: gigabytes(row["bytes"])),
     ("KL", _number("kl", ".5f", "kl_error")),
     ("KL p95", _number("kl_p95", ".4f")),
-    ("same first token", _number("top1_agreement", ".2f", scale=100)),
+    ("same first token, %", _number("top1_agreement", ".2f", scale=100)),
     ("perplexity", _number("perplexity", ".3f", "perplexity_error")),
     ("prefill, tokens/s", _number("prefill", ".0f")),
     ("generation, tokens/s", _number("generation", ".1f")),
@@ -78,7 +82,7 @@ def _test(test: dict[str, Any]) -> list[str]:
 
 
 def _verdict(pair: dict[str, Any], test: dict[str, Any]) -> str:
-    if test["p"] is None or test["p"] >= SIGNIFICANT:
+    if test["windows"] < ENOUGH_WINDOWS or test["p"] is None or test["p"] >= SIGNIFICANT:
         return "no telling"
     return escape_markdown(pair["b"] if test["mean"] < 0 else pair["a"])
 

@@ -127,9 +127,7 @@ def _import_harness() -> tuple[Any, Any]:
         import lm_eval
         from mlx_lm.evaluate import MLXLM
     except ImportError as error:
-        raise MeasureError(
-            f"mmlu, gsm8k and ifeval need lm-eval: {error}", hint="pip install 'convx[eval]'"
-        ) from None
+        raise MeasureError(f"mmlu, gsm8k and ifeval need lm-eval: {error}", hint="pip install 'convx[eval]'") from None
     return lm_eval, MLXLM
 
 

@@ -21,8 +21,8 @@ from convx.errors import MeasureError
 from convx.formats import Array, Format
 from convx.measure.origin import as_written, recorded_options
 from convx.measure.steps import Steps
-from convx.prepare import Prepared
 from convx.plugins import Formats
+from convx.prepare import Prepared
 from convx.roles import Role
 from convx.session import open_session
 from convx.tensors import Tensor, row_count, row_length
@@ -111,9 +111,7 @@ def _compare_all(
 ) -> Iterator[tuple[dict[str, Any], Sums]]:
     checkpoint = open_checkpoint(path)
     record = checkpoint.record or {}
-    prepared = open_session(
-        against, arch=record.get("architecture"), options=recorded_options(record)
-    ).prepared
+    prepared = open_session(against, arch=record.get("architecture"), options=recorded_options(record)).prepared
     if prepared.source.bare:
         raise MeasureError(f"{against}: a bare config has no weights to compare with")
     try:

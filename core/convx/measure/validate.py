@@ -56,9 +56,7 @@ class VlmChat:
         from mlx_vlm.prompt_utils import apply_chat_template
 
         shown, heard = int(ask.image is not None), int(ask.audio is not None)
-        return str(
-            apply_chat_template(self._processor, self._config, ask.text, num_images=shown, num_audios=heard)
-        )
+        return str(apply_chat_template(self._processor, self._config, ask.text, num_images=shown, num_audios=heard))
 
     def answer(self, ask: Ask) -> Iterator[Piece]:
         from mlx_vlm.generate import stream_generate

@@ -24,7 +24,7 @@ class Writer:
         """What follows a prompt, until a stop text (not part of the answer) or the end."""
         from mlx_lm.generate import stream_generate
 
-        text = ""
+        text: str = ""
         for piece in stream_generate(self.model.module, self.tokenizer, prompt, max_tokens=max_tokens):
             text += piece.text
             found = [text.find(stop) for stop in stops if stop in text]
