@@ -72,6 +72,8 @@ class Checkpoint:
 
     source: Source
     record: dict[str, Any] | None
+    fresh: bool = False
+    """Just written by this run, whose plan has the last word on tensors."""
 
     @property
     def path(self) -> Path:

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from convx.checkpoint import (
     FilePatch,
     JsonPatch,
     Patch,
+    TensorPatch,
     apply_json,
     journal_path,
     open_checkpoint,
@@ -24,7 +26,7 @@ from convx.checkpoint import (
     write_sidecars,
 )
 from convx.compat import require_sound_mlx
-from convx.errors import SourceError, TensorError, UsageError, VerifyError, WriteError
+from convx.errors import PluginError, SourceError, TensorError, UsageError, VerifyError, WriteError
 from convx.execute import Executor, Progress, default_jobs, make_jobs
 from convx.journal import Journal, read_journal, refuse_other
 from convx.plan import Plan
@@ -82,7 +84,7 @@ def convert(
             _finish(plan, target, session, command, outs, resumed[1][target])
             progress.stage(f"verify {target.name}")
             verify(partial_folder(target), checksums=False).require()
-    except (SourceError, TensorError, VerifyError):
+    except (SourceError, TensorError, PluginError, VerifyError):
         _discard(outs, journal_file)
         raise
     for target in outs:
@@ -229,18 +231,29 @@ def _finish(
         for p, other in zip(session.plans, outs, strict=True)
         if other != target
     ]
-    checkpoint = open_checkpoint(folder)
-    patches: list[Patch] = []
-    for loader in plan.options.target or (None,):
-        patches += session.prepared.hooks.post_save_patches(checkpoint, plan.config, loader)
-    patches += [JsonPatch("generation_config.json", (key,), value) for key, value in plan.options.generation]
-    refuse_conflicts(patches)
-    apply_json(folder, [p for p in patches if isinstance(p, JsonPatch | FilePatch)])
+    patches = _fresh_patches(plan, folder, session)
+    apply_json(folder, patches)
     record = make_record(plan, target.name, command, siblings)
     record["patches"] = [p.target for p in patches]
     record["files"] = file_entries(folder, sums)
     write_record(folder, record)
     write_card(folder, session.prepared.hooks)
+
+
+def _fresh_patches(plan: Plan, folder: Path, session: Session) -> list[JsonPatch | FilePatch]:
+    checkpoint = replace(open_checkpoint(folder), fresh=True)
+    patches: list[Patch] = []
+    for loader in plan.options.target or (None,):
+        patches += session.prepared.hooks.post_save_patches(checkpoint, plan.config, loader)
+    patches += [JsonPatch("generation_config.json", (key,), value) for key, value in plan.options.generation]
+    refuse_conflicts(patches)
+    tensors = [patch.target for patch in patches if isinstance(patch, TensorPatch)]
+    if tensors:
+        raise PluginError(
+            f"a post-save patch changes {', '.join(tensors)} of a fresh conversion, against its plan",
+            hint="change weights in convx_sanitize_weights; patch tensors only where checkpoint.fresh is false",
+        )
+    return [patch for patch in patches if not isinstance(patch, TensorPatch)]
 
 
 def file_entries(folder: Path, known: dict[str, str]) -> dict[str, Any]:

@@ -151,8 +151,8 @@ def convx_export_processor(source: Source, config: Config, options: Options) -> 
 def convx_post_save_patch(checkpoint: Checkpoint, config: Config, target: str | None) -> list[Patch] | None:
     """Give changes to a written checkpoint, as data (all; two that touch one thing are an error).
 
-    Called after a conversion, and by `convx patch` for a checkpoint that exists. `target` names the loader
-    to be pleased, or is None.
+    Called after a conversion (`checkpoint.fresh`; tensors are then the plan's and cannot be patched), and by
+    `convx patch` for a checkpoint that exists. `target` names the loader to be pleased, or is None.
     """
 
 

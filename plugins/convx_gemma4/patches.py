@@ -14,6 +14,8 @@ def convx_post_save_patch(checkpoint: Checkpoint, config: Config) -> list[Patch]
     The stored values are decoded, so the model computes what it did before.
     """
     patches: list[Patch] = []
+    if checkpoint.fresh:
+        return patches
     for module in PROJECTORS:
         names = checkpoint.tensors
         if f"{module}.scales" not in names or f"{module}.biases" in names:

@@ -111,7 +111,7 @@ class ErrorGrid:
     def draw(self, figure: Any, theme: Theme) -> None:  # noqa: ANN401
         tall = 1.3 if self.line else 0
         figure.set_size_inches(figure.get_figwidth(), 1.2 + tall + 0.24 * len(self.grid.roles))
-        figure.suptitle("Relative error of the weights, by layer and role", x=0.01, ha="left", fontsize=10)
+        figure.suptitle("Relative error of the weights", x=0.01, ha="left", fontsize=10)
         main = draw_grid(
             figure, self.grid, lambda e: scale_color(e / self.top, theme), lambda e: f"{100 * e:.1f}", theme, tall
         )
@@ -126,15 +126,16 @@ class ErrorGrid:
         top.yaxis.set_major_formatter(lambda value, _: percent(value))
         top.locator_params(axis="y", nbins=4)
         top.grid(axis="y", color=theme.line, lw=0.6)
-        top.set_ylabel("all roles", fontsize=8)
+        top.yaxis.tick_right()
+        top.set_title("all roles, weighted by elements", fontsize=8, color=theme.muted)
         plain_spines(top, "bottom")
 
     def _draw_scale(self, figure: Any, theme: Theme) -> None:  # noqa: ANN401
         from matplotlib.patches import Patch
 
-        shares = (0.25, 0.5, 0.75, 1.0)
+        shares = (1 / 3, 2 / 3, 1.0)
         patches = [Patch(facecolor=scale_color(s, theme), label=percent(s * self.top)) for s in shares]
-        patches.append(Patch(facecolor=theme.empty, label="exact or none"))
+        patches.append(Patch(facecolor=theme.empty, edgecolor=theme.muted, lw=0.6, label="exact or none"))
         figure.legend(handles=patches, loc="outside upper right", ncols=len(patches), frameon=False, handlelength=1.2)
 
 
@@ -149,7 +150,12 @@ def percent(share: float) -> str:
 
 
 def draw_grid(
-    figure: Any, grid: Grid, color: Any, number: Any, theme: Theme, tall: float = 0  # noqa: ANN401
+    figure: Any,
+    grid: Grid,
+    color: Any,
+    number: Any,
+    theme: Theme,
+    tall: float = 0,  # noqa: ANN401
 ) -> tuple[Any, Any]:
     """Draw the grid, what is outside layers apart from it on the left. `tall` inches above it are for a line.
 
@@ -186,7 +192,12 @@ def _label_roles(row: Any, grid: Grid) -> None:  # noqa: ANN401
 
 
 def _draw_cells(
-    axes: Any, grid: Grid, layers: Sequence[int | None], color: Any, number: Any, theme: Theme  # noqa: ANN401
+    axes: Any,
+    grid: Grid,
+    layers: Sequence[int | None],
+    color: Any,
+    number: Any,
+    theme: Theme,  # noqa: ANN401
 ) -> None:
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
@@ -203,4 +214,5 @@ def _draw_cells(
     axes.tick_params(length=0)
     if len(layers) <= NUMBERED:
         for (y, x), cell, shade in zip(corners, cells, colors, strict=True):
-            axes.text(x, y, number(grid.cells[cell]), ha="center", va="center", fontsize=7.5, color=ink_on(shade))
+            text = axes.text(x, y, number(grid.cells[cell]), fontsize=7.5, color=ink_on(shade))
+            text.set(ha="center", va="center_baseline")

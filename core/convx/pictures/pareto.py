@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -44,22 +44,24 @@ class Pareto:
         return f"Size against KL divergence from the source, for {len(self.points)} siblings: {said}."
 
     def draw(self, figure: Any, theme: Theme) -> None:  # noqa: ANN401
-        figure.set_size_inches(figure.get_figwidth(), 3.6)
+        figure.set_size_inches(figure.get_figwidth(), max(3.4, 1.2 + 0.24 * len(self.points)))
+        figure.suptitle("Siblings: size against divergence; lower left is better", x=0.01, ha="left", fontsize=10)
         axes = figure.subplots()
-        unit, word = (1, "GB") if self.points[-1].gigabytes >= 0.1 else (1e3, "MB")
-        front = self.front
-        axes.plot([unit * p.gigabytes for p in front], [p.kl for p in front], color=theme.muted, lw=1, ls="--", zorder=1)
-        for point in self.points:
-            _draw_point(axes, point, unit, theme, point in front)
-        axes.set_title("Siblings: size against divergence; lower left is better")
-        axes.set_xlabel(f"size of the tensors, {word}")
-        axes.set_ylabel("mean KL from the source, nats")
+        unit, word = (1.0, "GB") if self.points[-1].gigabytes >= 0.1 else (1e3, "MB")
+        front = [(unit * p.gigabytes, p.kl) for p in self.front]
+        axes.plot(*zip(*front, strict=True), color=theme.muted, lw=1, ls="--", zorder=1, label="best for their size")
+        for point, name, look in zip(self.points, _short_names(self.points), _looks(theme), strict=False):
+            _draw_point(axes, point, name, unit, theme, look)
         if all(p.kl > 0 for p in self.points):
             axes.set_yscale("log")
-        axes.margins(x=0.12, y=0.15)
+            axes.yaxis.set_major_formatter("{x:g}")
+        axes.set_xlabel(f"size of the tensors, {word}")
+        axes.set_ylabel("mean KL from the source, nats")
+        axes.margins(x=0.08, y=0.12)
         axes.grid(color=theme.line, lw=0.6)
+        axes.tick_params(which="both", length=0)
         plain_spines(axes, "left", "bottom")
-        _place_labels(figure, axes, _label_names(self.points), unit, theme)
+        figure.legend(loc="outside right upper", frameon=False, fontsize=8.5)
 
 
 def _points(record: dict[str, Any], beside: Path | None) -> Iterator[Point]:
@@ -110,48 +112,24 @@ def _amount(gigabytes: float) -> str:
     return f"{gigabytes:.2f} GB" if gigabytes >= 0.1 else f"{1e3 * gigabytes:.2f} MB"
 
 
-def _draw_point(axes: Any, point: Point, unit: float, theme: Theme, best: bool) -> None:  # noqa: ANN401
-    color = theme.accent if best else theme.muted
+def _looks(theme: Theme) -> Iterator[tuple[str, str]]:
+    """Colour and marker for each point; no two alike before the ninth, and told apart by the marker alone."""
+    colors = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", theme.muted, theme.ink)
+    return cycle(zip(colors, "os^DvPX*", strict=True))
+
+
+def _draw_point(axes: Any, point: Point, name: str, unit: float, theme: Theme, look: tuple[str, str]) -> None:  # noqa: ANN401
+    color, marker = look
     axes.errorbar(
-        unit * point.gigabytes, point.kl, yerr=point.error, fmt="D" if point.own else "o", ms=8 if point.own else 6,
-        color=color, ecolor=color, elinewidth=1, capsize=2, zorder=2,
+        unit * point.gigabytes, point.kl, yerr=point.error, fmt=marker, ms=10 if point.own else 7, color=color,
+        mec=theme.ink if point.own else theme.background, mew=1.4 if point.own else 0.6, elinewidth=1, capsize=2,
+        zorder=2, label=name,
     )  # fmt: skip
 
 
-def _label_names(points: list[Point]) -> dict[Point, str]:
+def _short_names(points: list[Point]) -> list[str]:
     """Names without the words that all begin with."""
-    shared = os.path.commonprefix([p.name for p in points])
-    start = shared.rfind("-") + 1
-    return {p: short(p.name[start:], 24) + (" (this)" if p.own else "") for p in points}
-
-
-def _place_labels(figure: Any, axes: Any, names: dict[Point, str], unit: float, theme: Theme) -> None:  # noqa: ANN401
-    """Put each label beside its point, at the first place where it covers no point and no other label."""
-    figure.canvas.draw()
-    to_pixels = axes.transData.transform
-    taken = [_around(*to_pixels((unit * p.gigabytes, p.kl))) for p in names]
-    for point, name in names.items():
-        text = axes.annotate(
-            name, (unit * point.gigabytes, point.kl), xytext=(0, 0), textcoords="offset points", fontsize=8.5,
-            color=theme.ink, weight="bold" if point.own else "normal", zorder=3,
-        )  # fmt: skip
-        taken.append(_settle(text, axes.get_window_extent(), taken))
-
-
-def _around(x: float, y: float, radius: float = 6) -> Any:  # noqa: ANN401
-    from matplotlib.transforms import Bbox
-
-    return Bbox([[x - radius, y - radius], [x + radius, y + radius]])
-
-
-def _settle(text: Any, frame: Any, taken: list[Any]) -> Any:  # noqa: ANN401
-    for step in range(6):
-        for across in ("left", "right", "center"):
-            for up in (1, -1):
-                text.set(ha=across, va="bottom" if up > 0 else "top")
-                text.set_position(({"left": 6, "right": -6, "center": 0}[across], up * (3 + 9 * step)))
-                box = text.get_window_extent()
-                inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
-                if inside and not any(box.overlaps(other) for other in taken):
-                    return box
-    return text.get_window_extent()
+    words = [p.name.split("-") for p in points]
+    same = next((at for at, column in enumerate(zip(*words, strict=False)) if len(set(column)) > 1), 0)
+    tails = ["-".join(w[same:]) for w in words]
+    return [short(tail, 24) + (" (this)" if p.own else "") for tail, p in zip(tails, points, strict=True)]

@@ -51,7 +51,7 @@ class Sizes:
             axes.barh(at, nbytes, left=left, height=0.72, color=bits_color(bits, theme))
             left += nbytes
         axes.annotate(
-            self._said(left), (left, at), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8.5,
+            self._said(left), (left, at), xytext=(4, 0), textcoords="offset points", va="center_baseline", fontsize=8.5,
             color=theme.muted,
         )  # fmt: skip
 

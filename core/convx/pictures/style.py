@@ -29,7 +29,7 @@ class Theme:
     span: tuple[float, float]
 
 
-LIGHT = Theme("light", "#ffffff", "#eef0f2", "#1f2328", "#59636e", "#d1d9e0", "#0550ae", (0.0, 0.95))
+LIGHT = Theme("light", "#ffffff", "#eef0f2", "#1f2328", "#59636e", "#d1d9e0", "#0550ae", (0.0, 0.97))
 DARK = Theme("dark", "#0d1117", "#161b22", "#e6edf3", "#9198a1", "#30363d", "#79c0ff", (0.12, 1.0))
 THEMES = (LIGHT, DARK)
 
@@ -78,11 +78,11 @@ def _settings(theme: Theme) -> dict[str, Any]:
 
 
 def scale_color(share: float, theme: Theme) -> tuple[float, ...]:
-    """The colour at `share` (0 to 1) of the scale: cividis, whose lightness alone tells its values apart."""
+    """The colour at `share` (0 to 1) of the scale: viridis, whose lightness alone tells its values apart."""
     from matplotlib import colormaps
 
     low, high = theme.span
-    color: tuple[float, ...] = colormaps["cividis"](low + (high - low) * min(1.0, max(0.0, share)))
+    color: tuple[float, ...] = colormaps["viridis"](low + (high - low) * min(1.0, max(0.0, share)))
     return color
 
 
