@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 
 import click
-
 from convx.convert import convert
 from convx.measure.comparison import compare
 from convx.measure.run import Settings

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from convx.checkpoint import Checkpoint, FilePatch, JsonPatch, Patch, TensorPatch
     from convx.errors import ConvxError, PlanError, PluginError, RecipeError, SourceError, TensorError
     from convx.export import Export, carry_all, to_json
-    from convx.fold import FoldGroup
+    from convx.fold import FoldGroup, layer_groups
     from convx.formats import Format, Part
     from convx.nodes import map_rows
     from convx.options import Options
@@ -36,7 +36,7 @@ _HOMES = {
     "convx.checkpoint": ("Checkpoint", "FilePatch", "JsonPatch", "Patch", "TensorPatch"),
     "convx.errors": ("ConvxError", "PlanError", "PluginError", "RecipeError", "SourceError", "TensorError"),
     "convx.export": ("Export", "carry_all", "to_json"),
-    "convx.fold": ("FoldGroup",),
+    "convx.fold": ("FoldGroup", "layer_groups"),
     "convx.formats": ("Format", "Part"),
     "convx.nodes": ("map_rows",),
     "convx.options": ("Options",),
@@ -52,7 +52,7 @@ __all__ = [
     "GROUPS", "Checkpoint", "Config", "ConvxError", "Decision", "Export", "Facts", "FilePatch", "Floor",
     "FoldGroup", "Format", "JsonPatch", "Options", "Part", "Patch", "Placement", "Plan", "PlanError",
     "PluginError", "RecipeError", "Role", "Section", "Source", "SourceError", "Tensor", "TensorError",
-    "TensorInfo", "TensorPatch", "__version__", "carry_all", "concatenate", "hookimpl", "map_rows", "split",
+    "TensorInfo", "TensorPatch", "__version__", "carry_all", "concatenate", "hookimpl", "layer_groups", "map_rows", "split",
     "stack", "to_json",
 ]  # fmt: skip
 

@@ -44,6 +44,24 @@ class FoldGroup:
     linears: tuple[str, ...]
 
 
+def layer_groups(
+    weights: Mapping[str, Tensor], stack: str, layers: int, by_norm: Mapping[str, tuple[str, ...]], by_rows: Mapping[str, str]
+) -> list[FoldGroup]:
+    """Groups of `layers` equal layers `STACK.N`, for architecture plugins: those of whose members all are there.
+
+    `by_norm`: norm -> the linears that it feeds; `by_rows`: linear -> the linear that its rows feed. Names are module
+    paths inside a layer; linears that a layer does not have are left out of its group.
+    """
+    found = []
+    for prefix in (f"{stack}.{layer}" for layer in range(layers)):
+        for norm, linears in by_norm.items():
+            names = tuple(f"{prefix}.{n}.weight" for n in linears if f"{prefix}.{n}.weight" in weights)
+            found.append(FoldGroup(f"{prefix}.{norm}.weight", names))
+        for rows, linear in by_rows.items():
+            found.append(FoldGroup(f"{prefix}.{rows}.weight", (f"{prefix}.{linear}.weight",)))
+    return [g for g in found if g.linears and g.before in weights and all(n in weights for n in g.linears)]
+
+
 @dataclass
 class Folded:
     """The weights with scales folded in, and what was left out, for the plan's notes."""

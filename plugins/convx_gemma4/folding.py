@@ -6,7 +6,7 @@ it is in no group; nor is o_proj, whose input passes through attention.
 
 from __future__ import annotations
 
-from convx import Config, FoldGroup, Tensor
+from convx import Config, FoldGroup, Tensor, layer_groups
 
 _FED_BY_NORM = {
     "input_layernorm": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
@@ -20,13 +20,5 @@ _FED_BY_ROWS = {
 
 
 def groups(weights: dict[str, Tensor], config: Config) -> list[FoldGroup]:
-    found = []
-    for layer in range(config["text_config"]["num_hidden_layers"]):
-        prefix = f"language_model.model.layers.{layer}"
-        for norm, linears in _FED_BY_NORM.items():
-            names = tuple(f"{prefix}.{n}.weight" for n in linears if f"{prefix}.{n}.weight" in weights)
-            if names:
-                found.append(FoldGroup(f"{prefix}.{norm}.weight", names))
-        for up, down in _FED_BY_ROWS.items():
-            found.append(FoldGroup(f"{prefix}.{up}.weight", (f"{prefix}.{down}.weight",)))
-    return [g for g in found if g.before in weights and all(n in weights for n in g.linears)]
+    layers = int(config["text_config"]["num_hidden_layers"])
+    return layer_groups(weights, "language_model.model.layers", layers, _FED_BY_NORM, _FED_BY_ROWS)

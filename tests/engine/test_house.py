@@ -55,7 +55,7 @@ def test_public_names_are_pinned():
         "GROUPS", "Checkpoint", "Config", "ConvxError", "Decision", "Export", "Facts", "FilePatch", "Floor",
         "FoldGroup", "Format", "JsonPatch", "Options", "Part", "Patch", "Placement", "Plan", "PlanError",
         "PluginError", "RecipeError", "Role", "Section", "Source", "SourceError", "Tensor", "TensorError",
-        "TensorInfo", "TensorPatch", "__version__", "carry_all", "concatenate", "hookimpl", "map_rows", "split",
+        "TensorInfo", "TensorPatch", "__version__", "carry_all", "concatenate", "hookimpl", "layer_groups", "map_rows", "split",
         "stack", "to_json",
     }  # fmt: skip
     assert all(getattr(convx, name) is not None for name in convx.__all__)

@@ -45,7 +45,7 @@ def command(**given: Any) -> None:  # noqa: ANN401
             print_plan(plan, as_json=given["as_json"])
         return
     with watcher(quiet=given["quiet"], log_json=given["log_json"]) as progress:
-        progress.announce(session.plans, target)
+        progress.announce(session.plans, target, given["max_memory"])
         reports = convert(
             session, target, command=_command(arguments, session.prepared.source.name, target),
             jobs=given["jobs"], max_memory=given["max_memory"], overwrite=given["overwrite"],

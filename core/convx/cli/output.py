@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,7 +38,8 @@ class Watch(Quiet):
         self._started = time.monotonic()
         self._said = 0.0
 
-    def announce(self, plans: Sequence[Plan], out: Path) -> None:
+    def announce(self, plans: Sequence[Plan], out: Path, max_memory: int) -> None:
+        """What will be written, what room there is, what to know of it."""
         for plan in plans:
             self._say(
                 "plan", f"{plan.base.spec}: {gigabytes(plan.total_bytes)}, {plan.bits_per_weight:.3f} bits per weight, "
@@ -48,6 +50,12 @@ class Watch(Quiet):
                 self._say("note", note)
             for missing in plan.export.missing:
                 self._say("note", f"the source has no {missing}")
+        need = sum(shard.nbytes for plan in plans for shard in plan.shards)
+        free = shutil.disk_usage(next(p for p in (out.parent, *out.absolute().parents) if p.is_dir())).free
+        self._say(
+            "room", f"{gigabytes(need)} to write, {gigabytes(free)} free; at most {gigabytes(max_memory)} in flight",
+            bytes=need, free=free, max_memory=max_memory,
+        )  # fmt: skip
 
     def stage(self, name: str, total: int = 0) -> None:
         self._stage, self._total, self._done, self._started = name, total, 0, time.monotonic()

@@ -17,6 +17,8 @@ COMMANDS = {
     "measure": "Measure perplexity, divergence, speed, validity, tasks, tensor errors.",
     "compare": "Compare checkpoints of one model: size, quality, speed, and what is significant.",
     "card": "Render the model card again from convx.json.",
+    "report": "Write one HTML file to explore a checkpoint with.",
+    "publish": "Send a verified checkpoint to the Hub.",
     "patch": "Apply post-save patches to an existing checkpoint.",
     "recipes": "List recipes, show one, or check a file.",
     "plugins": "List plugins, or start a new one.",

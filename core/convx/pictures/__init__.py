@@ -6,7 +6,7 @@ Each is drawn four times into `images/`: SVG and PNG, for light and for dark pag
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,9 @@ def draw_pictures(folder: Path) -> list[Picture]:
     return draw_into(folder, read_record(folder), folder.resolve().parent)
 
 
-def draw_into(folder: Path, record: dict[str, Any], beside: Path | None = None) -> list[Picture]:
+def draw_into(
+    folder: Path, record: dict[str, Any], beside: Path | None = None, kinds: Sequence[str] = ("png", "svg")
+) -> list[Picture]:
     """Draw pictures of `record` into `folder/images`; records of siblings are looked for in the folder `beside`.
 
     Raises ConvxError when matplotlib is not installed.
@@ -44,7 +46,7 @@ def draw_into(folder: Path, record: dict[str, Any], beside: Path | None = None) 
     for chart in _charts(record, beside):
         files = [f"{IMAGES}/{chart.name}-{theme.name}" for theme in THEMES]
         for theme, file in zip(THEMES, files, strict=True):
-            save(chart.draw, theme, folder / file)
+            save(chart.draw, theme, folder / file, kinds)
         drawn.append(Picture(chart.name, chart.alt, f"{files[0]}.png", f"{files[1]}.png"))
     return drawn
 

@@ -121,9 +121,9 @@ def _looks(theme: Theme) -> Iterator[tuple[str, str]]:
 def _draw_point(axes: Any, point: Point, name: str, unit: float, theme: Theme, look: tuple[str, str]) -> None:  # noqa: ANN401
     color, marker = look
     axes.errorbar(
-        unit * point.gigabytes, point.kl, yerr=point.error, fmt=marker, ms=10 if point.own else 7, color=color,
-        mec=theme.ink if point.own else theme.background, mew=1.4 if point.own else 0.6, elinewidth=1, capsize=2,
-        zorder=2, label=name,
+        unit * point.gigabytes, point.kl, yerr=point.error, fmt=marker, ms=9 if point.own else 6, color=color,
+        mec=theme.ink if point.own else theme.background, mew=1.4 if point.own else 0.6, elinewidth=1,
+        zorder=3 if point.own else 2, label=name,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,11 @@ THEMES = (LIGHT, DARK)
 Draw = Callable[[Any, Theme], None]
 
 
-def save(draw: Draw, theme: Theme, stem: Path) -> None:
+METADATA: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+"""What matplotlib is told not to write: a date or a version would make equal pictures differ."""
+
+
+def save(draw: Draw, theme: Theme, stem: Path, kinds: Sequence[str] = ("png", "svg")) -> None:
     """Draw a figure in a theme, and write it as `stem`.png and `stem`.svg."""
     matplotlib = _matplotlib()
     from matplotlib.figure import Figure
@@ -45,8 +49,8 @@ def save(draw: Draw, theme: Theme, stem: Path) -> None:
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure = Figure(figsize=(WIDTH, 3), layout="constrained")
         draw(figure, theme)
-        figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=200, metadata={"Software": None})
-        figure.savefig(stem.with_name(f"{stem.name}.svg"), metadata={"Date": None, "Creator": None})
+        for kind in kinds:
+            figure.savefig(stem.with_name(f"{stem.name}.{kind}"), dpi=200, metadata=METADATA[kind])
 
 
 def _matplotlib() -> Any:  # noqa: ANN401
