@@ -88,7 +88,7 @@ def introduction(text: Path, windows: int, length: int) -> str:
         "# Formats and recipes, measured on small models\n\n"
         f"KL is from the unquantized source, in nats, mean ± standard error over windows; both on {windows} windows "
         f"of {length} tokens of {text.name}, computed in float32 on a CPU. Size is that of the stored tensors, vision "
-        f"tower included. A model of ten million parameters suffers more from the same bits than one of ten billion.\n\n"
+        f"tower included. The same bits hurt a model of ten million parameters more than one of ten billion.\n\n"
         f"Made by `{command}` with {versions}.\n\n"
     )
 

@@ -43,10 +43,18 @@ class StoredFile:
         """Fill `buffer` from the file at `offset`. Raises SourceError when the file ends before that."""
         fd, done = self.fileno(), 0
         while done < len(buffer):
-            count = os.preadv(fd, [buffer[done:]], offset + done)
+            count = _read_at(fd, buffer[done:], offset + done)
             if count == 0:
                 raise SourceError(f"{self.path}: ends at byte {offset + done}, inside a tensor")
             done += count
+
+
+def _read_at(fd: int, buffer: memoryview, offset: int) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(fd, [buffer], offset)
+    found = os.pread(fd, len(buffer), offset)
+    buffer[: len(found)] = found
+    return len(found)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,10 @@
   // ------------------------------------------------------------------ the tree
 
   function leaf(tensor, label) {
-    return { ...tensor, label, path: tensor.name, tensor, children: [], bits: (8 * tensor.bytes) / Math.max(1, tensor.elements) };
+    return {
+      ...tensor, label, path: tensor.name, tensor, children: [], formats: [tensor.format], reasons: [tensor.reason],
+      known: tensor.error === null ? 0 : tensor.elements, bits: (8 * tensor.bytes) / Math.max(1, tensor.elements),
+    };
   }
 
   function grow(list) {
@@ -57,20 +60,18 @@
     const elements = children.reduce((sum, child) => sum + child.elements, 0);
     const bytes = children.reduce((sum, child) => sum + child.bytes, 0);
     const known = children.filter((child) => child.error !== null);
-    const weight = known.reduce((sum, child) => sum + (child.known ?? child.elements), 0);
-    const squares = known.reduce((sum, child) => sum + (child.known ?? child.elements) * child.error ** 2, 0);
+    const weight = known.reduce((sum, child) => sum + child.known, 0);
+    const squares = known.reduce((sum, child) => sum + child.known * child.error ** 2, 0);
+    const formats = union(children, "formats"), reasons = union(children, "reasons");
     return {
-      elements, bytes, bits: (8 * bytes) / Math.max(1, elements), known: weight,
+      elements, bytes, bits: (8 * bytes) / Math.max(1, elements), known: weight, formats, reasons,
       error: weight ? Math.sqrt(squares / weight) : null,
-      format: shared(children, "format", (many) => (many.length < 3 ? many.join(", ") : `${many.length} formats`)),
-      reason: shared(children, "reason", () => ""),
+      format: formats.length < 3 ? formats.join(", ") : `${formats.length} formats`,
+      reason: reasons.length === 1 ? reasons[0] : "",
     };
   }
 
-  function shared(children, key, tell) {
-    const values = [...new Set(children.flatMap((child) => child[`${key}s`] || [child[key]]))];
-    return values.length === 1 ? values[0] : tell(values);
-  }
+  const union = (children, key) => [...new Set(children.flatMap((child) => child[key]))];
 
   // ------------------------------------------------------------------ what is shown
 

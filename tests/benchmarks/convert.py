@@ -91,7 +91,7 @@ def main() -> None:
         parameters = make_source(work / "source", sparse=False, layers=given.layers, experts=given.experts, vocab=2048)
         pairs = [(mode, tool) for mode in given.modes.split(",") for tool in given.tools.split(",")]
         runs = [measure(tool, mode, work / "source", work, given.limit) for mode, tool in pairs]
-    machine = f"{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} processors"
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
     if given.json:
         print(json.dumps({"machine": machine, "parameters": parameters, "runs": [asdict(r) for r in runs]}, indent=1))
     else:

@@ -28,14 +28,13 @@ def float64_logits(model, windows):
 
 
 def float64_kl(reference, model):
-    p = reference - np.log(np.exp(reference - reference.max(-1, keepdims=True)).sum(-1, keepdims=True))
-    p -= reference.max(-1, keepdims=True)
-    q = (
-        model
-        - np.log(np.exp(model - model.max(-1, keepdims=True)).sum(-1, keepdims=True))
-        - model.max(-1, keepdims=True)
-    )
+    p, q = log_softmax(reference), log_softmax(model)
     return (np.exp(p) * (p - q)).sum(-1)
+
+
+def log_softmax(logits):
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
 def test_it_is_that_of_float64(models, windows):

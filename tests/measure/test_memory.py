@@ -17,7 +17,7 @@ from convx.measure.model import load_text_model
 from convx.measure.reference import LiveReference, reference_model
 from convx.measure.speed import max_rss
 
-tokens = np.random.default_rng(0).integers(0, 262144, (2, 512)).astype(np.int32)
+tokens = np.random.default_rng(0).integers(0, 262144, (1, 512)).astype(np.int32)
 windows = Windows(Text("random", "", "0" * 64), tokens, {"bos": True})
 with reference_model(sys.argv[1]) as (model, name):
     found = measure_kl(load_text_model(sys.argv[2]), LiveReference(model, name), windows)

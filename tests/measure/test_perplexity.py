@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from convx.errors import MeasureError
 from convx.measure import data as data_module
 from convx.measure.data import cut, load_data_set, read_text
-from convx.measure.model import load_text_model
+from convx.measure.model import LanguagePart, load_text_model, load_vlm_lazily, prepare_for_device
 from convx.measure.perplexity import measure_perplexity, summary
 from support import MODELS
 
@@ -43,6 +44,21 @@ def test_chunks_give_the_logits_of_the_whole(converted, windows, model):
     assert mx.abs(mx.concatenate(list(pieces), axis=1) - whole).max().item() < 1e-4
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_mlx_vlm_gives_the_logits_of_mlx_lm(converted, windows, model):
+    """For a model that only mlx-vlm knows, its language part stands in."""
+    import mlx.core as mx
+
+    path = converted(model, "hub", "mxfp8" if model == "gemma4-e4b" else "nvfp4")
+    loaded, tokens = load_text_model(path), mx.array(windows(path, 2, 24).tokens)
+    module = load_vlm_lazily(path)
+    prepare_for_device(module, "all")
+    other = replace(loaded, loader="mlx-vlm", module=LanguagePart(module))
+    pieces = [logits for _, logits in other.chunks(tokens, 7)]
+    assert mx.abs(mx.concatenate(pieces, axis=1) - loaded.module(tokens)).max().item() < 1e-3
+    assert other.vocabulary == loaded.vocabulary
+
+
 def test_a_chunk_holds_no_more_than_its_budget(converted):
     loaded = load_text_model(converted("gemma4-moe", "hub", "nvfp4"))
     assert loaded.vocabulary == 320
@@ -69,6 +85,14 @@ def test_windows_follow_each_other_without_overlap(tiny, text):
     assert found.positions == 9
     many = cut(read_text(text), folder, windows=10**6, length=10)
     assert many.count == len(ids) // 10 == many.settings["windows"]
+
+
+def test_the_tokenizer_is_the_stored_one_or_the_loaders(tiny, text):
+    """transformers 5 splits words its own way for some models, whatever the file says; here the two agree."""
+    folder = tiny("gemma4-moe")
+    stored, rebuilt = (cut(read_text(text), folder, windows=2, length=10, tokenizer=k) for k in ("file", "loader"))
+    assert stored.tokens.tolist() == rebuilt.tokens.tolist()
+    assert (stored.settings["tokenizer"], rebuilt.settings["tokenizer"]) == ("file", "loader")
 
 
 def test_each_window_can_begin_with_bos(tiny, text):

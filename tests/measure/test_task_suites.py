@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from convx.errors import MeasureError
-from convx.measure import sandbox, tasks
+from convx.measure import bfcl, sandbox, tasks
 from convx.measure.bfcl import cases, find_call, is_right, json_schema
 from convx.measure.humaneval import problems, program
 from convx.measure.sandbox import refusal, run_sandboxed
@@ -82,7 +82,8 @@ def test_answers_may_lie_in_a_file_of_their_own(tmp_path):
         cases(tmp_path / "bare.json")
 
 
-def test_bfcl_runs_on_a_local_file(converted, tmp_path):
+def test_bfcl_runs_on_a_local_file(converted, tmp_path, monkeypatch):
+    monkeypatch.setattr(bfcl, "MAX_TOKENS", 8)
     (tmp_path / "bfcl.jsonl").write_text("\n".join([json.dumps(CASE)] * 3))
     data = {"bfcl": tmp_path / "bfcl.jsonl"}
     found = measure_tasks(converted("gemma4-moe", "hub", "nvfp4"), ["bfcl"], data=data, limit=1)

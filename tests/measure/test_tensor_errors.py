@@ -85,6 +85,11 @@ def test_clipped_counts_what_lies_beyond_its_group():
     assert tensors._clipped(tile, parts, form) == 2
 
 
+def test_infinities_of_the_source_count_as_nothing():
+    sums = tensors._compare_tile(np.array([[np.inf, 3.0, 4.0]], np.float32), [np.array([[1.0, 3.0, 4.5]])], None)
+    assert sums.figures()["relative_error"] == pytest.approx(0.1)
+
+
 def test_another_source_is_refused(tiny, converted):
     with pytest.raises(MeasureError, match="stored as"):
         measure_tensors(converted("gemma4-moe", "hub", "mxfp8"), tiny("gemma4-moe", hidden=64))

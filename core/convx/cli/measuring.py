@@ -106,7 +106,8 @@ def watching(quiet: bool) -> Iterator[Steps]:
 def print_entries(found: Mapping[str, Entry]) -> None:
     """Each measurement as a heading and lines of name and value; lists by window or tensor are left to --json."""
     for kind, entry in found.items():
-        click.echo(f"{kind} ({_about(entry['settings'])})")
+        about = _about(entry["settings"])
+        click.echo(f"{kind} ({about})" if about else kind)
         for name, value in _flat(entry["values"]):
             click.echo(f"  {name:34} {value}")
 
@@ -114,7 +115,7 @@ def print_entries(found: Mapping[str, Entry]) -> None:
 def _about(settings: Mapping[str, Any]) -> str:
     words = (settings.get("data"), settings.get("reference"), settings.get("loader"))
     shape = f"{settings['windows']} x {settings['length']} tokens" if "windows" in settings else None
-    return ", ".join(str(word) for word in (*words, shape) if word) or "no settings"
+    return ", ".join(str(word) for word in (*words, shape) if word)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -94,16 +94,17 @@ def measure_tensors(
 def measure_with_roles(
     path: str | Path, against: str | Path, *, imatrix: str | Path | None = None, steps: Steps | None = None
 ) -> dict[str, Any]:
-    """Rows by tensor, and the same figures over all elements of each role and of the whole model."""
+    """Rows by tensor, and the same figures over all elements of each role and of everything that is quantized."""
     rows: list[dict[str, Any]] = []
     roles: dict[str, Sums] = defaultdict(Sums)
-    whole = Sums()
+    quantized = Sums()
     for about, sums in _compare_all(path, against, imatrix, steps or Steps()):
         rows.append({**about, **sums.figures()})
         roles[about["role"]].add(sums)
-        whole.add(sums)
+        if sums.ranged:
+            quantized.add(sums)
     by_role = {role: {"elements": s.elements, **s.figures()} for role, s in sorted(roles.items())}
-    return {"tensors": rows, "roles": by_role, "all": {"elements": whole.elements, **whole.figures()}}
+    return {"tensors": rows, "roles": by_role, "quantized": {"elements": quantized.elements, **quantized.figures()}}
 
 
 def _compare_all(
@@ -175,7 +176,10 @@ def compare(source: Tensor, stored: Stored, name: str) -> Sums:
 
 
 def _compare_tile(wanted: Array, parts: list[Array], form: Format | None) -> Sums:
+    """Sums of one tile. NaN and infinities of the source count as nothing: no error is defined for them."""
     found = np.asarray(parts[0], np.float32) if form is None else form.decode(tuple(parts))
+    if not (finite := np.isfinite(wanted)).all():
+        wanted, found = np.where(finite, wanted, 0), np.where(finite, found, 0)
     noise = float(np.square(wanted - found, dtype=np.float64).sum())
     signal = float(np.square(wanted, dtype=np.float64).sum())
     sums = Sums(wanted.size, signal, noise)

@@ -39,11 +39,12 @@ def draw_into(
 
     Raises ConvxError when matplotlib is not installed.
     """
-    from convx.pictures.style import THEMES, save
+    from convx.pictures.style import THEMES, load_matplotlib, save
 
-    (folder / IMAGES).mkdir(exist_ok=True)
+    load_matplotlib()
     drawn = []
     for chart in _charts(record, beside):
+        (folder / IMAGES).mkdir(exist_ok=True)
         files = [f"{IMAGES}/{chart.name}-{theme.name}" for theme in THEMES]
         for theme, file in zip(THEMES, files, strict=True):
             save(chart.draw, theme, folder / file, kinds)
@@ -76,7 +77,8 @@ def record_pictures(folder: Path, pictures: list[Picture]) -> None:
 
 def recorded_pictures(record: dict[str, Any]) -> list[Picture]:
     """The pictures that a record names. One whose files are not in `images/` is no picture of ours."""
-    said = (Picture(**entry) for entry in record.get("pictures") or ())
+    fields = ("name", "alt", "light", "dark")
+    said = (Picture(*(str(entry[f]) for f in fields)) for entry in record.get("pictures") or ())
     return [p for p in said if all(_is_image(file) for file in (p.light, p.dark))]
 
 

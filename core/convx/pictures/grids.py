@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -44,6 +44,14 @@ class Grid:
         return [self.cells[role, layer] for layer in self.layers if (role, layer) in self.cells]
 
 
+@dataclass(frozen=True)
+class Paint:
+    """How a value looks in its cell: the cell's colour, and its text where there is room."""
+
+    color: Callable[[float], Color]
+    number: Callable[[float], str]
+
+
 def gather(values: Iterable[tuple[Place, Weighted]], power: int = 1) -> dict[Any, float]:
     """Means of values weighted by elements, by place; of their squares, and the root of it, with `power` 2."""
     sums: dict[Any, list[float]] = defaultdict(lambda: [0.0, 0.0])
@@ -79,7 +87,7 @@ class BitsGrid:
     def draw(self, figure: Any, theme: Theme) -> None:  # noqa: ANN401
         figure.set_size_inches(figure.get_figwidth(), 1.25 + 0.24 * len(self.grid.roles))
         figure.suptitle("Stored bits by role and layer", x=0.01, ha="left", fontsize=10)
-        draw_grid(figure, self.grid, lambda bits: bits_color(bits, theme), "{:.3g}".format, theme)
+        draw_grid(figure, self.grid, Paint(lambda bits: bits_color(bits, theme), "{:.3g}".format), theme)
         bits_legend(figure, self.bits, theme)
 
 
@@ -92,7 +100,7 @@ class ErrorGrid:
         rows = tensor_errors(record)
         weighted = [((r["role"], r["layer"]), (float(r["relative_error"]), int(r["elements"]))) for r in rows]
         self.grid = Grid({place: e for place, e in gather(weighted, 2).items() if e > 0})
-        by_layer = gather(((layer, w) for (_, layer), w in weighted), 2)  # type: ignore[misc]
+        by_layer = gather(((layer, w) for (_, layer), w in weighted), 2)
         self.line = {layer: by_layer[layer] for layer in self.grid.layers}
         self.top = max(self.grid.cells.values(), default=0.0)
         self.found = bool(self.grid.cells)
@@ -112,9 +120,8 @@ class ErrorGrid:
         tall = 1.3 if self.line else 0
         figure.set_size_inches(figure.get_figwidth(), 1.2 + tall + 0.24 * len(self.grid.roles))
         figure.suptitle("Relative error of the weights", x=0.01, ha="left", fontsize=10)
-        main = draw_grid(
-            figure, self.grid, lambda e: scale_color(e / self.top, theme), lambda e: f"{100 * e:.1f}", theme, tall
-        )
+        paint = Paint(lambda error: scale_color(error / self.top, theme), lambda error: f"{100 * error:.1f}")
+        main = draw_grid(figure, self.grid, paint, theme, tall)
         if self.line:
             self._draw_line(main, theme)
         self._draw_scale(figure, theme)
@@ -149,14 +156,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.2g} %"
 
 
-def draw_grid(
-    figure: Any,
-    grid: Grid,
-    color: Any,
-    number: Any,
-    theme: Theme,
-    tall: float = 0,  # noqa: ANN401
-) -> tuple[Any, Any]:
+def draw_grid(figure: Any, grid: Grid, paint: Paint, theme: Theme, tall: float = 0) -> tuple[Any, Any]:  # noqa: ANN401
     """Draw the grid, what is outside layers apart from it on the left. `tall` inches above it are for a line.
 
     Returns the axes of the line (None when it has none), and of the layers.
@@ -167,11 +167,11 @@ def draw_grid(
         len(heights), len(widths), squeeze=False, width_ratios=widths, height_ratios=heights, sharex="col"
     )
     if grid.outside:
-        _draw_cells(axes[-1][0], grid, [None], color, number, theme)
+        _draw_cells(axes[-1][0], grid, [None], paint, theme)
         axes[-1][0].set_xlabel("outside", fontsize=8)
         axes[-1][0].tick_params(axis="x", labelbottom=False)
     if grid.layers:
-        _draw_cells(axes[-1][-1], grid, grid.layers, color, number, theme)
+        _draw_cells(axes[-1][-1], grid, grid.layers, paint, theme)
         axes[-1][-1].set_xlabel("layer")
         axes[-1][-1].set_xticks(_ticks(grid.layers))
     _label_roles(axes[-1], grid)
@@ -191,20 +191,13 @@ def _label_roles(row: Any, grid: Grid) -> None:  # noqa: ANN401
         axes.set_ylim(len(grid.roles) - 0.5, -0.5)
 
 
-def _draw_cells(
-    axes: Any,
-    grid: Grid,
-    layers: Sequence[int | None],
-    color: Any,
-    number: Any,
-    theme: Theme,  # noqa: ANN401
-) -> None:
+def _draw_cells(axes: Any, grid: Grid, layers: Sequence[int | None], paint: Paint, theme: Theme) -> None:  # noqa: ANN401
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
     cells = [(role, layer) for role in grid.roles for layer in layers if (role, layer) in grid.cells]
     corners = [(grid.roles.index(role), 0 if layer is None else layer) for role, layer in cells]
-    colors = [color(grid.cells[cell]) for cell in cells]
+    colors = [paint.color(grid.cells[cell]) for cell in cells]
     patches = [Rectangle((x - 0.5, y - 0.5), 1, 1) for y, x in corners]
     axes.add_collection(PatchCollection(patches, facecolors=colors, edgecolors=theme.background, linewidths=0.6))
     first, last = layers[0] or 0, layers[-1] or 0
@@ -214,5 +207,5 @@ def _draw_cells(
     axes.tick_params(length=0)
     if len(layers) <= NUMBERED:
         for (y, x), cell, shade in zip(corners, cells, colors, strict=True):
-            text = axes.text(x, y, number(grid.cells[cell]), fontsize=7.5, color=ink_on(shade))
+            text = axes.text(x, y, paint.number(grid.cells[cell]), fontsize=7.5, color=ink_on(shade))
             text.set(ha="center", va="center_baseline")

@@ -52,9 +52,7 @@ class Pareto:
         axes.plot(*zip(*front, strict=True), color=theme.muted, lw=1, ls="--", zorder=1, label="best for their size")
         for point, name, look in zip(self.points, _short_names(self.points), _looks(theme), strict=False):
             _draw_point(axes, point, name, unit, theme, look)
-        if all(p.kl > 0 for p in self.points):
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")
+        self._scale(axes)
         axes.set_xlabel(f"size of the tensors, {word}")
         axes.set_ylabel("mean KL from the source, nats")
         axes.margins(x=0.08, y=0.12)
@@ -62,6 +60,14 @@ class Pareto:
         axes.tick_params(which="both", length=0)
         plain_spines(axes, "left", "bottom")
         figure.legend(loc="outside right upper", frameon=False, fontsize=8.5)
+
+    def _scale(self, axes: Any) -> None:  # noqa: ANN401
+        """A logarithmic axis where it can be one, with more than its powers of ten labelled where these are few."""
+        low, high = min(p.kl for p in self.points), max(p.kl for p in self.points)
+        if low > 0:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else "")
 
 
 def _points(record: dict[str, Any], beside: Path | None) -> Iterator[Point]:

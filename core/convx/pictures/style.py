@@ -42,7 +42,7 @@ METADATA: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date
 
 def save(draw: Draw, theme: Theme, stem: Path, kinds: Sequence[str] = ("png", "svg")) -> None:
     """Draw a figure in a theme, and write it as `stem`.png and `stem`.svg."""
-    matplotlib = _matplotlib()
+    matplotlib = load_matplotlib()
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_settings(theme)), warnings.catch_warnings():
@@ -53,7 +53,8 @@ def save(draw: Draw, theme: Theme, stem: Path, kinds: Sequence[str] = ("png", "s
             figure.savefig(stem.with_name(f"{stem.name}.{kind}"), dpi=200, metadata=METADATA[kind])
 
 
-def _matplotlib() -> Any:  # noqa: ANN401
+def load_matplotlib() -> Any:  # noqa: ANN401
+    """The matplotlib package. Raises ConvxError when it is not installed."""
     try:
         import matplotlib
     except ImportError:
