@@ -1,6 +1,6 @@
 """Write the pages of the reference that are generated: hooks, command line. `make docs` runs it; a test compares.
 
-    python docs/generate.py [--check]
+python docs/generate.py [--check]
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ PHASES = re.compile(r"^# -+ (\w+)$", re.M)
 
 def hooks_page() -> str:
     source = Path(hookspecs.__file__).read_text()
-    lines = ["# Hooks", "", "Generated from `convx/hookspecs.py` by `make docs`.", "", inspect.getdoc(hookspecs) or "", ""]
+    lines = [
+        "# Hooks",
+        "",
+        "Generated from `convx/hookspecs.py` by `make docs`.",
+        "",
+        inspect.getdoc(hookspecs) or "",
+        "",
+    ]
     for piece in PHASES.split(source)[1:]:
         if re.fullmatch(r"\w+", piece):
             lines += [f"## Phase: {piece}", ""]

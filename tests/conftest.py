@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import run_convert
 
 from convx.testing.tiny import make_tiny
-from support import run_convert
 
 
 @pytest.fixture(scope="session")

@@ -234,5 +234,3 @@ def write_card(folder: Path, hooks: Hooks, template: str | Path | None = None) -
     partial.write_text(text)
     partial.replace(folder / CARD)
     return folder / CARD
-
-

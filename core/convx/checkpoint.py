@@ -173,7 +173,9 @@ def refuse_conflicts(patches: Iterable[Patch]) -> None:
     for patch in patches:
         other = seen.setdefault(patch.target, patch)
         if other is not patch and other != patch:
-            raise WriteError(f"two patches disagree on {patch.target}", hint="see which plugins are active: convx plugins")
+            raise WriteError(
+                f"two patches disagree on {patch.target}", hint="see which plugins are active: convx plugins"
+            )
 
 
 def read_record(folder: Path) -> dict[str, Any]:

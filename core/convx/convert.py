@@ -77,9 +77,7 @@ def convert(
     _prepare_partials(outs, session.plans, journal_file, key, overwrite=overwrite, resume=resume)
     started = time.monotonic()
     try:
-        resumed = _write_weights(
-            session, outs, journal_file, key, jobs or default_jobs(), max_memory, progress
-        )
+        resumed = _write_weights(session, outs, journal_file, key, jobs or default_jobs(), max_memory, progress)
         for plan, target in zip(session.plans, outs, strict=True):
             _finish(plan, target, session, command, outs, resumed[1][target])
             progress.stage(f"verify {target.name}")
@@ -158,7 +156,8 @@ def _prepare_partials(
     free = shutil.disk_usage(outs[0].parent).free
     if free < need:
         raise WriteError(
-            f"{outs[0].parent}: {need / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free", hint="make room, or give another OUT"
+            f"{outs[0].parent}: {need / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free",
+            hint="make room, or give another OUT",
         )
     for target in outs:
         partial_folder(target).mkdir()

@@ -81,9 +81,7 @@ class Decider:
                 found = Decision(spec, f"--tensor {pattern}={spec.spec}", "user")
         if found is None or tensor.quantizable or not found.quantized:
             return found
-        self.warnings.append(
-            f"{tensor.module}: the loaders hold it only unquantized, so {found.reason} is not applied"
-        )
+        self.warnings.append(f"{tensor.module}: the loaders hold it only unquantized, so {found.reason} is not applied")
         return None
 
     def _asked(self, tensor: TensorInfo) -> Decision:
@@ -105,9 +103,7 @@ class Decider:
         if all(_meets(decision.spec, f, parse_spec(f.spec, self.formats)) for f in floors):
             return decision
         if decision.by == "user":
-            self.warnings.append(
-                f"{tensor.module}: {decision.reason} is below the floor {floor.spec} ({floor.reason})"
-            )
+            self.warnings.append(f"{tensor.module}: {decision.reason} is below the floor {floor.spec} ({floor.reason})")
             return decision
         return Decision(minimum, f"{floor.reason} (floor)", "floor")
 
@@ -123,9 +119,7 @@ class Decider:
         for group_size in smaller:
             other = spec.regrouped(group_size)
             if other.refusal(tensor.shape) is None:
-                return self._fallback(
-                    tensor, other, f"{refusal}; group size {group_size} ({decision.reason})"
-                )
+                return self._fallback(tensor, other, f"{refusal}; group size {group_size} ({decision.reason})")
         plain = Plain(self.plain)
         return self._fallback(tensor, plain, f"{refusal}; kept in {plain.spec} ({decision.reason})")
 

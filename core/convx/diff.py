@@ -47,18 +47,14 @@ def compare(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
         role = next(str(t["role"]) for t in reversed(sides) if t is not None)
         groups[role, _format(sides[0]), _format(sides[1])].append(name)
     changes = [_change(*key, names, before, after) for key, names in groups.items()]
-    return sorted(
-        changes, key=lambda c: (not c.changed, -abs(c.new_bytes - c.old_bytes), -c.parameters, c.role)
-    )
+    return sorted(changes, key=lambda c: (not c.changed, -abs(c.new_bytes - c.old_bytes), -c.parameters, c.role))
 
 
 def _format(tensor: dict[str, Any] | None) -> str:
     return ABSENT if tensor is None else str(tensor["format"])
 
 
-def _change(
-    role: str, old: str, new: str, names: list[str], before: dict[str, Any], after: dict[str, Any]
-) -> Change:
+def _change(role: str, old: str, new: str, names: list[str], before: dict[str, Any], after: dict[str, Any]) -> Change:
     parameters = sum(math.prod((after.get(n) or before[n])["shape"]) for n in names)
     old_bytes, new_bytes = (sum(side[n]["bytes"] for n in names if n in side) for side in (before, after))
     return Change(role, old, new, len(names), parameters, old_bytes, new_bytes)
@@ -95,7 +91,5 @@ def _json_object(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConvxError(f"{path}: {error.strerror}") from None
     if not isinstance(found, dict):
-        raise SourceError(
-            f"{path}: not one plan", hint="--diff takes the output of convx plan --json for one format"
-        )
+        raise SourceError(f"{path}: not one plan", hint="--diff takes the output of convx plan --json for one format")
     return found

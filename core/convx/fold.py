@@ -45,7 +45,11 @@ class FoldGroup:
 
 
 def layer_groups(
-    weights: Mapping[str, Tensor], stack: str, layers: int, by_norm: Mapping[str, tuple[str, ...]], by_rows: Mapping[str, str]
+    weights: Mapping[str, Tensor],
+    stack: str,
+    layers: int,
+    by_norm: Mapping[str, tuple[str, ...]],
+    by_rows: Mapping[str, str],
 ) -> list[FoldGroup]:
     """Groups of `layers` equal layers `STACK.N`, for architecture plugins: those of whose members all are there.
 

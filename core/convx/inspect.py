@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from convx.checkpoint import RECORD, Checkpoint, open_checkpoint
+from convx.checkpoint import Checkpoint, open_checkpoint
 from convx.config import quantization_entries
 from convx.dtypes import SHORT_NAMES
 from convx.errors import ConvxError
@@ -48,10 +49,8 @@ def _tensors(checkpoint: Checkpoint) -> list[dict[str, Any]]:
     known = {t["name"]: t for t in (checkpoint.record or {}).get("tensors", ())}
     hooks = Hooks()
     name = _architecture(checkpoint)
-    try:
+    with suppress(ConvxError):
         hooks.register(find(ARCHITECTURES, name).load(), name)
-    except ConvxError:
-        pass
     parts = {n for n in checkpoint.tensors if n.endswith((".scales", ".biases")) and _owner(n) in checkpoint.tensors}
     out = []
     for name in checkpoint.tensors:

@@ -23,7 +23,9 @@ def make_plugin(name: str, into: Path) -> Path:
     import jinja2
 
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
-        raise UsageError(f"{name!r} is not a name for a package", hint="use small letters, digits and dashes: convx-mine")
+        raise UsageError(
+            f"{name!r} is not a name for a package", hint="use small letters, digits and dashes: convx-mine"
+        )
     folder = into / name
     if folder.exists() and any(folder.iterdir()):
         raise WriteError(f"{folder}: is not empty", hint="choose another name")

@@ -133,9 +133,7 @@ def make_plan(
     shard_limit: int = SHARD_LIMIT,
 ) -> Plan:
     """Decide every tensor for one base format, and lay the output out."""
-    decider = Decider(
-        prepared.hooks, prepared.config, formats, base, prepared.plain, prepared.options.tensor_overrides
-    )
+    decider = Decider(prepared.hooks, prepared.config, formats, base, prepared.plain, prepared.options.tensor_overrides)
     if isinstance(base, Plain) and base.dtype is not None:
         decider.plain = base.dtype
     decisions = {info.name: decider.decide(info) for info in prepared.infos}

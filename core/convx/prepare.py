@@ -125,9 +125,7 @@ def _dropped(
 
 
 def _duplicates(weights: Mapping[str, Tensor]) -> list[str]:
-    counts = Counter(
-        (t.sources[0], t.shape) for t in weights.values() if len(t.sources) == 1 and _is_whole(t)
-    )
+    counts = Counter((t.sources[0], t.shape) for t in weights.values() if len(t.sources) == 1 and _is_whole(t))
     return [f"source tensor {name} is used {n} times" for (name, _), n in counts.items() if n > 1]
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import convx
+from convx.describe import plan_json, tensor_json
 from convx.dtypes import NAMES
 from convx.imatrix.files import read_imatrix
-from convx.describe import plan_json, tensor_json
 from convx.plan import Plan
 
 SCHEMA = 1

@@ -26,7 +26,9 @@ def refuse_quantized(source: Source, options: Options) -> None:
     scaled = [n for n in source.tensors if n.endswith((".scales", "_scales", "weight_scale", "weight_scale_inv"))]
     if found is None and not scaled:
         return
-    method = (found or {}).get("quant_method") or (found or {}).get("mode", "affine" if found else "scales without a config")
+    method = (found or {}).get("quant_method") or (found or {}).get(
+        "mode", "affine" if found else "scales without a config"
+    )
     if found is None or "group_size" not in found or "quant_method" in found:
         raise SourceError(
             f"{source.name}: quantized already ({method}), in a layout that convx does not decode",

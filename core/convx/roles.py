@@ -62,9 +62,7 @@ GROUPS: dict[str, frozenset[Role]] = {
     ),
     "mlp": frozenset({Role.MLP_GATE, Role.MLP_UP, Role.MLP_DOWN}),
     "experts": EXPERTS,
-    "shared-expert": frozenset(
-        {Role.SHARED_EXPERT_GATE_PROJ, Role.SHARED_EXPERT_UP, Role.SHARED_EXPERT_DOWN}
-    ),
+    "shared-expert": frozenset({Role.SHARED_EXPERT_GATE_PROJ, Role.SHARED_EXPERT_UP, Role.SHARED_EXPERT_DOWN}),
     "gates": frozenset({Role.ROUTER, Role.SHARED_EXPERT_GATE, Role.LINEAR_ATTENTION_GATES}),
     "embeddings": frozenset({Role.EMBEDDING, Role.PER_LAYER_EMBEDDING, Role.LM_HEAD}),
     "towers": TOWERS,

@@ -10,7 +10,6 @@ from convx import defaults
 from convx.errors import PluginError, UsageError
 from convx.options import Options
 from convx.plan import Plan, make_plan
-from convx.prepare import Prepared, prepare
 from convx.plugins import (
     ARCHITECTURES,
     EXTENSIONS,
@@ -22,6 +21,7 @@ from convx.plugins import (
     load_file,
     offers,
 )
+from convx.prepare import Prepared, prepare
 from convx.recipes import RecipePlugin, load_recipe
 from convx.source import Source, open_source
 from convx.specs import Spec, parse_spec
@@ -108,5 +108,3 @@ def make_hooks(
     for path in options.plugins:
         hooks.register(load_file(path), f"file {path}")
     return hooks
-
-

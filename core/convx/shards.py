@@ -58,9 +58,7 @@ class ShardFiles:
         done = 0
         while done < count:
             try:
-                step = os.copy_file_range(
-                    file.fileno(), self._fds[part.shard], count - done, source + done, at + done
-                )
+                step = os.copy_file_range(file.fileno(), self._fds[part.shard], count - done, source + done, at + done)
             except OSError as error:
                 if error.errno in _NO_KERNEL_COPY:
                     return False
@@ -156,7 +154,8 @@ def _open_sized(path: Path, nbytes: int, header: bytes) -> int:
     except OSError as error:
         os.close(fd)
         raise WriteError(
-            f"{path}: cannot reserve {nbytes} bytes: {error.strerror}", hint="make room, then run the same command again"
+            f"{path}: cannot reserve {nbytes} bytes: {error.strerror}",
+            hint="make room, then run the same command again",
         ) from error
     return fd
 

@@ -258,7 +258,9 @@ def _check_ranges(path: Path, tensors: list[StoredTensor], base: int, size: int)
         if tensor.offset < at:
             raise SourceError(f"{path}: tensor {tensor.name} overlaps {before}")
         if tensor.offset > at:
-            raise SourceError(f"{path}: {tensor.offset - at} bytes between {before} and {tensor.name} belong to nothing")
+            raise SourceError(
+                f"{path}: {tensor.offset - at} bytes between {before} and {tensor.name} belong to nothing"
+            )
         at, before = tensor.offset + tensor.nbytes, tensor.name
     if at > size:
         raise SourceError(f"{path}: ends {at - size} bytes too early", hint="truncated? download it again")
@@ -284,4 +286,6 @@ def _download(repo: str, revision: str | None) -> Path:
         return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SourceError(f"{repo}: cannot be fetched from the Hub: {first}", hint="is the name right? log in?") from None
+        raise SourceError(
+            f"{repo}: cannot be fetched from the Hub: {first}", hint="is the name right? log in?"
+        ) from None

@@ -35,9 +35,7 @@ NODE_AFFINE = rf"(?:^|\.)(?:lm_head|router\.proj|embed_tokens\w*|{PROJECTOR})"
 
 def check_targets(plan: Plan, targets: tuple[str, ...]) -> None:
     """Raises PlanError naming loader, tensor and rule when one of the loaders could not open the result."""
-    breaches = [
-        f"{target}: {breach}" for target in targets for check in _checks(target) for breach in check(plan)
-    ]
+    breaches = [f"{target}: {breach}" for target in targets for check in _checks(target) for breach in check(plan)]
     if breaches:
         shown = "\n  ".join(breaches[:10])
         more = f"\n  and {len(breaches) - 10} more" if len(breaches) > 10 else ""

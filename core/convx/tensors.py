@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
@@ -195,7 +196,7 @@ def split(tensor: Tensor, sections: int | Sequence[int], axis: int = 0) -> list[
         sections = list(range(step, length, step))
     bounds = [0, *sections, length]
     before = (slice(None),) * axis
-    return [tensor[(*before, slice(a, b))] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [tensor[(*before, slice(a, b))] for a, b in pairwise(bounds)]
 
 
 def _axis(axis: int, ndim: int) -> int:
@@ -219,7 +220,7 @@ def _resolve_shape(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
     return shape
 
 
-def expand_index(index: Any, shape: tuple[int, ...]) -> tuple[int | slice | None, ...]:
+def expand_index(index: Any, shape: tuple[int, ...]) -> tuple[int | slice | None, ...]:  # noqa: ANN401
     """Basic indices -> one entry an axis: an int, or a slice with resolved bounds and step 1; None adds one."""
     items = list(index) if isinstance(index, tuple) else [index]
     used = sum(item is not None and item is not Ellipsis for item in items)
@@ -242,7 +243,7 @@ def expand_index(index: Any, shape: tuple[int, ...]) -> tuple[int | slice | None
     return tuple(out)
 
 
-def _axis_index(item: Any, length: int) -> int | slice:
+def _axis_index(item: Any, length: int) -> int | slice:  # noqa: ANN401
     if isinstance(item, slice):
         start, stop, step = item.indices(length)
         if step != 1:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from convx import hookimpl
 from convx.formats import Format
-
 from convx_affine.format import Affine
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+
 from convx import backend
 from convx.dtypes import F32, U32, DType
 from convx.formats import Array, Format, Part

@@ -15,11 +15,12 @@ Casts after each operation keep numba from widening integers to 64 bits, and vec
 from __future__ import annotations
 
 import numpy as np
+from numba import types
+
 from convx.backend import compiled, flat_bits, jit
 from convx.dtypes import F16, F32
 from convx.formats import Array
 from convx.loops import BLOCK, fold_max, pack4, read, write
-from numba import types
 
 EPS = np.float32(1e-7)
 RUN = 32
@@ -122,9 +123,7 @@ _OUTPUTS = (types.int64, write(types.uint32), write(types.float32), write(types.
 
 
 @compiled(types.void(read(types.int16), types.uint32, types.float32, *_OUTPUTS))
-def encode_16(
-    bits: Array, shift: int, unit: float, width: int, words: Array, scales: Array, biases: Array
-) -> None:
+def encode_16(bits: Array, shift: int, unit: float, width: int, words: Array, scales: Array, biases: Array) -> None:
     """bf16 or fp16 bit patterns -> words of `width`-bit codes, float32 scales and biases.
 
     `shift` puts the exponent where float32 has it; times `unit`, 2 to the difference of the exponent

@@ -42,7 +42,7 @@ def with_shared_kv(shapes: Mapping[str, tuple[int, ...]], config: Config) -> dic
         kind = text["layer_types"][layer]
         like = next(n for n, other in enumerate(text["layer_types"]) if other == kind)
         for name, shape in shapes.items():
-            if name.startswith(f"language_model.model.layers.{like}.self_attn.") and ".k_" in name or (
+            if (name.startswith(f"language_model.model.layers.{like}.self_attn.") and ".k_" in name) or (
                 name.startswith(f"language_model.model.layers.{like}.self_attn.v_proj")
             ):
                 out[name.replace(f"layers.{like}.", f"layers.{layer}.", 1)] = shape

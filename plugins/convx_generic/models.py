@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from convx import Config, Floor, Role, Tensor, TensorInfo, TensorError
+from convx import Config, Floor, Role, Tensor, TensorError, TensorInfo
 from convx.backend import from_mlx, to_mlx
 from convx.dtypes import BY_NAME, DType
 from convx.loaders import build_model, is_multimodal
@@ -142,7 +142,11 @@ def _sanitized_parts(weights: dict[str, Any], config: Config) -> dict[str, Any]:
 
     package, _ = get_model_and_args(config)
     model_config = _model(config).config
-    for part, settings in (("VisionModel", "vision_config"), ("LanguageModel", "text_config"), ("AudioModel", "audio_config")):
+    for part, settings in (
+        ("VisionModel", "vision_config"),
+        ("LanguageModel", "text_config"),
+        ("AudioModel", "audio_config"),
+    ):
         if hasattr(package, part) and getattr(model_config, settings, None) is not None:
             weights = sanitize_weights(getattr(package, part), weights, copy.deepcopy(getattr(model_config, settings)))
     return dict(weights)

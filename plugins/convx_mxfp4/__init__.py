@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from convx import hookimpl
 from convx.formats import Format
-
 from convx_mxfp4.format import Mxfp4
 
 

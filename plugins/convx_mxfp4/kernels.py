@@ -6,12 +6,12 @@ Casts after each operation keep numba from widening integers to 64 bits, and vec
 from __future__ import annotations
 
 import numpy as np
+from numba import types
+
 from convx.backend import compiled, flat_bits, jit
 from convx.dtypes import F32
 from convx.formats import Array
 from convx.loops import BLOCK, largest_magnitudes, pack4, read, write
-from numba import types
-
 from convx_mxfp4 import rules
 from convx_mxfp4.format import GROUP
 

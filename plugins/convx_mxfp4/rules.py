@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+
 from convx.dtypes import F32, DType
 from convx.formats import Array
-
 from convx_mxfp4.format import MAGNITUDES
 
 LARGEST = np.float32(MAGNITUDES[-1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from convx import hookimpl
 from convx.formats import Format
-
 from convx_mxfp8.format import Mxfp8
 
 

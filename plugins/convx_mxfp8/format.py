@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import ml_dtypes
 import numpy as np
+
 from convx import backend
 from convx.dtypes import F32, U8, U32, DType
 from convx.formats import Array, Format, Part

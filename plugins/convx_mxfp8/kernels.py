@@ -6,12 +6,12 @@ Casts after each operation keep numba from widening integers to 64 bits, and vec
 from __future__ import annotations
 
 import numpy as np
+from numba import types
+
 from convx.backend import compiled, flat_bits, jit
 from convx.dtypes import F32
 from convx.formats import Array
 from convx.loops import BLOCK, largest_magnitudes, read, write
-from numba import types
-
 from convx_mxfp8 import rules
 from convx_mxfp8.format import GROUP
 
@@ -74,9 +74,7 @@ def _codes_16(bits: Array, divisor: np.float32, shift: int, codes: Array) -> Non
         write(types.uint8),
     )
 )
-def encode_16(
-    bits: Array, rows: Array, divisors: Array, table: Array, shift: int, codes: Array, scales: Array
-) -> None:
+def encode_16(bits: Array, rows: Array, divisors: Array, table: Array, shift: int, codes: Array, scales: Array) -> None:
     """bf16 or fp16 bit patterns -> codes and scales, by the tables of `rules.Tables`."""
     a, b = np.empty(BLOCK // 2, np.int16), np.empty(BLOCK // 2, np.int16)
     for first in range(0, scales.size, GROUPS):

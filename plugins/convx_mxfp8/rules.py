@@ -16,6 +16,7 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
+
 from convx.dtypes import F16, F32, DType
 from convx.formats import Array
 

@@ -6,12 +6,12 @@ Casts after each operation keep numba from widening integers to 64 bits, and vec
 from __future__ import annotations
 
 import numpy as np
+from numba import types
+
 from convx.backend import compiled, encode_with_mlx, flat_bits, jit
 from convx.dtypes import F32
 from convx.formats import Array
 from convx.loops import BLOCK, largest_magnitudes, pack4, read, write
-from numba import types
-
 from convx_nvfp4 import rules
 from convx_nvfp4.format import GROUP, Nvfp4
 
@@ -55,9 +55,7 @@ def _codes_16(bits: Array, limits: Array, codes: Array) -> None:
 
 
 @compiled(
-    types.void(
-        read(types.int16), read(types.uint8), read(types.int16, 2), write(types.uint32), write(types.uint8)
-    )
+    types.void(read(types.int16), read(types.uint8), read(types.int16, 2), write(types.uint32), write(types.uint8))
 )
 def encode_16(bits: Array, table: Array, thresholds: Array, words: Array, scales: Array) -> None:
     """bf16 or fp16 bit patterns -> words and scales, by the tables of `rules.Tables`."""

@@ -19,9 +19,9 @@ from itertools import pairwise
 
 import ml_dtypes
 import numpy as np
+
 from convx.dtypes import F32, DType
 from convx.formats import Array
-
 from convx_nvfp4.format import E4M3, MAGNITUDES
 
 LARGEST = np.float32(MAGNITUDES[-1])

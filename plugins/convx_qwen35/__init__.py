@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from convx import Config, Export, Floor, FoldGroup, Options, Placement, Source, Tensor, TensorInfo, hookimpl
 from convx_qwen35 import configs, processors, roles
 from convx_qwen35.card import convx_render_card

@@ -64,7 +64,10 @@ def measure(tool: str, mode: str, source: Path, work: Path, limit: float) -> Run
 
 def table(runs: list[Run]) -> str:
     ours = {run.mode: run for run in runs if run.tool == "convx"}
-    lines = ["| tool | mode | wall | CPU | peak memory | wall / convx | memory / convx |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| tool | mode | wall | CPU | peak memory | wall / convx | memory / convx |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for run in runs:
         mine = ours.get(run.mode)
         ratios = (f"{run.wall / mine.wall:.1f}", f"{run.peak_mb / mine.peak_mb:.1f}") if mine else ("", "")

@@ -15,6 +15,7 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+
 from convx import backend
 from convx.dtypes import SPEC_NAMES
 from convx.formats import Array, Format

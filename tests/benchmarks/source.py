@@ -1,6 +1,6 @@
 """A Gemma 4 MoE source of any size: real numbers repeated, or holes that take no disk.
 
-    python tests/benchmarks/source.py OUT [--layers 6 --experts 64] [--full] [--sparse]
+python tests/benchmarks/source.py OUT [--layers 6 --experts 64] [--full] [--sparse]
 """
 
 from __future__ import annotations

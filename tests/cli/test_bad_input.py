@@ -65,7 +65,9 @@ def test_unknown_architecture(capsys, tmp_path, source):
 
 
 def test_architecture_of_another_model(capsys, tmp_path, source):
-    assert "does not know model_type 'gemma4'" in refused(capsys, tmp_path, source, tmp_path / "out", "--arch", "qwen35")
+    assert "does not know model_type 'gemma4'" in refused(
+        capsys, tmp_path, source, tmp_path / "out", "--arch", "qwen35"
+    )
 
 
 def test_model_type_that_no_plugin_knows(capsys, tmp_path, source):
@@ -79,7 +81,9 @@ def test_unknown_format(capsys, tmp_path, source):
 
 
 def test_group_size_that_loaders_refuse(capsys, tmp_path, source):
-    assert "affine4 has no group size 16" in refused(capsys, tmp_path, source, tmp_path / "out", "--format", "affine4:g16")
+    assert "affine4 has no group size 16" in refused(
+        capsys, tmp_path, source, tmp_path / "out", "--format", "affine4:g16"
+    )
 
 
 def test_target_is_the_source(capsys, tmp_path, source):

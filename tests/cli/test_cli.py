@@ -13,7 +13,9 @@ from convx.cli import run
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; from convx.cli import run; run(['--help']); print(sorted(m for m in sys.modules if '.' not in m))"
+    code = (
+        "import sys; from convx.cli import run; run(['--help']); print(sorted(m for m in sys.modules if '.' not in m))"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     modules = set(out.strip().splitlines()[-1].strip("[]").replace("'", "").split(", "))
     assert not modules & {"mlx", "mlx_lm", "mlx_vlm", "transformers", "numpy", "numba", "rich", "huggingface_hub"}
@@ -119,5 +121,7 @@ def test_card_is_rendered_again_from_the_record(tiny, tmp_path, capsys):
 
 
 def test_python_dash_m():
-    done = subprocess.run([sys.executable, "-m", "convx", "--version"], capture_output=True, text=True, env=dict(os.environ))
+    done = subprocess.run(
+        [sys.executable, "-m", "convx", "--version"], capture_output=True, text=True, env=dict(os.environ)
+    )
     assert done.returncode == 0 and "convx" in done.stdout

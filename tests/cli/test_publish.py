@@ -11,8 +11,9 @@ from pathlib import Path
 
 import huggingface_hub.constants as constants
 import pytest
-from convx.cli import run
 from hub import Hub, running_hub
+
+from convx.cli import run
 
 TOKEN = "hf_notarealtokenbutlonglikeone123456"
 

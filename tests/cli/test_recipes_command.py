@@ -42,14 +42,9 @@ def test_show_of_a_name_that_is_not_there(capsys):
 
 def test_check(tmp_path, capsys):
     path = tmp_path / "mine.toml"
-    path.write_text(
-        'version = "1.0"\ndescription = "mine"\n\n[[rules]]\nrole = "expert-dwon"\nspec = "affine8"\n'
-    )
+    path.write_text('version = "1.0"\ndescription = "mine"\n\n[[rules]]\nrole = "expert-dwon"\nspec = "affine8"\n')
     assert run(["recipes", "check", str(path)]) == 1
-    assert (
-        f"error: {path}:5: unknown word 'expert-dwon'\n  did you mean 'expert-down'"
-        in capsys.readouterr().err
-    )
+    assert f"error: {path}:5: unknown word 'expert-dwon'\n  did you mean 'expert-down'" in capsys.readouterr().err
     path.write_text(path.read_text().replace("dwon", "down"))
     assert run(["recipes", "check", str(path)]) == 0
     assert capsys.readouterr().out == f"{path}: ok, 1 rules, 0 parameters\n"
@@ -70,10 +65,7 @@ def test_set_needs_a_recipe(tiny, capsys):
 
 
 def test_targets_with_commas(tiny, capsys):
-    assert (
-        run(["plan", str(tiny()), "--format", "nvfp4", "--target", "mlx-lm,mlx-node", "--target", "lmstudio"])
-        == 1
-    )
+    assert run(["plan", str(tiny()), "--format", "nvfp4", "--target", "mlx-lm,mlx-node", "--target", "lmstudio"]) == 1
     said = capsys.readouterr().err
     assert "mlx-node: language_model.model.embed_tokens" in said
     assert "mlx-lm:" not in said and "lmstudio:" not in said

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, Browser
+
 from convx.checkpoint import RECORD, read_record, write_record
 from convx.cli import run
 

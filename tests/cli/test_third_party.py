@@ -21,7 +21,18 @@ def installed(tmp_path_factory) -> dict[str, str]:
     subprocess.run(build, check=True, capture_output=True)
     wheel = next(folder.glob("*.whl"))
     site = folder / "site"
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(site),
+        str(wheel),
+    ]
     subprocess.run(pip, check=True, capture_output=True)
     return {**os.environ, "PYTHONPATH": str(site)}
 
@@ -46,7 +57,9 @@ def test_it_is_listed_and_converts(installed, tmp_path):
     make = f"import sys; sys.path.insert(0, {str(EXAMPLE / 'tests')!r}); from test_conformance import make_llama; " \
            f"from pathlib import Path; make_llama(Path({str(tmp_path / 'source')!r}))"  # fmt: skip
     subprocess.run([sys.executable, "-c", make], env=installed, check=True)
-    convx(installed, str(tmp_path / "source"), str(tmp_path / "out"), "--arch", "llama", "--format", "clipped4", "--quiet")
+    convx(
+        installed, str(tmp_path / "source"), str(tmp_path / "out"), "--arch", "llama", "--format", "clipped4", "--quiet"
+    )
     assert "ok; loads in mlx-vlm, mlx-lm" in convx(installed, "verify", str(tmp_path / "out"))
     record = json.loads((tmp_path / "out" / "convx.json").read_text())
     formats = {t["role"]: t["format"] for t in record["tensors"]}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support import run_convert
 
 from convx.card import Facts, escape_markdown, render
 from convx.checkpoint import read_record
@@ -17,7 +18,6 @@ from convx.cli import run
 from convx.errors import ConvxError
 from convx.options import Options
 from convx.session import make_hooks
-from support import run_convert
 
 MEASURED = {
     "perplexity": [{
@@ -172,7 +172,9 @@ def test_a_family_lists_its_siblings(tiny, tmp_path):
 
 def test_the_source_card_gives_the_licence(tiny, tmp_path):
     source = Path(shutil.copytree(tiny("gemma4-moe"), tmp_path / "source"))
-    (source / "README.md").write_text("---\nlicense: gemma\nlicense_link: https://example.com\nlanguage: [en, fr]\n---\n# x\n")
+    (source / "README.md").write_text(
+        "---\nlicense: gemma\nlicense_link: https://example.com\nlanguage: [en, fr]\n---\n# x\n"
+    )
     out = run_convert(source, tmp_path / "out", "nvfp4")[0].path
     data = yaml.safe_load((out / "README.md").read_text().split("---\n")[1])
     assert data["license"] == "gemma" and data["language"] == ["en", "fr"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from convx import Decision, Floor, hookimpl
 from convx.decide import Decider, TensorInfo
 from convx.dtypes import BF16, F32
@@ -24,11 +25,7 @@ class Rules:
 
     @hookimpl
     def convx_tensor_predicate(self) -> Decision | None:
-        return (
-            Decision(parse_spec(self.recipe, FORMATS), "the recipe's reason", "recipe")
-            if self.recipe
-            else None
-        )
+        return Decision(parse_spec(self.recipe, FORMATS), "the recipe's reason", "recipe") if self.recipe else None
 
     @hookimpl
     def convx_tensor_floor(self) -> Floor | None:
@@ -133,9 +130,7 @@ def test_a_smaller_group_where_the_width_does_not_divide():
     tensor = TensorInfo("mlp.up.weight", (64, 96), BF16, Placement(Role.MLP_UP), quantizable=True)
     spec, by, reason = decided(made, tensor)
     assert (spec, by) == ("affine4:g32", "refusal")
-    assert (
-        reason == "last axis 96 is not divisible by the group size 64; group size 32 (--format affine4:g64)"
-    )
+    assert reason == "last axis 96 is not divisible by the group size 64; group size 32 (--format affine4:g64)"
     assert made.warnings == [f"mlp.up: {reason}"]
 
 

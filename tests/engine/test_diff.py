@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from convx.cli import run
+from convx.describe import plan_json
 from convx.diff import compare, compare_json, read_other
 from convx.errors import SourceError
 from convx.inspect import inspect_checkpoint
-from convx.describe import plan_json
 from convx.session import open_session
 
 
@@ -25,9 +26,7 @@ def test_what_a_recipe_changes(tiny):
         ("mlp-up", "affine4:g64", "affine8:g64"),
         ("mlp-down", "affine4:g64", "affine8:g64"),
     }
-    assert all(
-        (c.bits_per_weight(c.old_bytes), c.bits_per_weight(c.new_bytes)) == (4.5, 8.5) for c in changed
-    )
+    assert all((c.bits_per_weight(c.old_bytes), c.bits_per_weight(c.new_bytes)) == (4.5, 8.5) for c in changed)
     assert sum(c.new_bytes - c.old_bytes for c in changed) == new["total_bytes"] - old["total_bytes"]
 
 
@@ -66,9 +65,7 @@ def test_the_command(tiny, tmp_path, capsys):
     assert "4.50 -> 4.25" in said
     assert "alike: " in said and "total: " in said
     assert run(["plan", str(tiny()), "--format", "mxfp4", "--diff", str(saved), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == compare_json(
-        planned(tiny(), "affine4"), planned(tiny(), "mxfp4")
-    )
+    assert json.loads(capsys.readouterr().out) == compare_json(planned(tiny(), "affine4"), planned(tiny(), "mxfp4"))
 
 
 def test_the_command_plans_another_source_with_the_same_options(tiny, capsys):

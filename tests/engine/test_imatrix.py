@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+from support import load_float32, run_convert
 
 from convx.cli import run
 from convx.errors import SourceError
@@ -13,7 +14,6 @@ from convx.fold import scales_of
 from convx.imatrix.files import Entry, read_imatrix, write_imatrix
 from convx.options import Options
 from convx.session import open_session
-from support import load_float32, run_convert
 
 ENTRIES = {
     "blk.0.attn_q.weight": Entry(np.arange(4, dtype=np.float32)[None], np.array([7], np.float32)),
@@ -106,7 +106,9 @@ def test_unseen_experts_are_named_and_left(tiny, matrices, tmp_path):
     entry = matrix.entries[name]
     counts, sums = entry.counts.copy(), entry.sums.copy()
     counts[2], sums[2] = 0, 0
-    write_imatrix(tmp_path / "m.gguf", {**matrix.entries, name: Entry(sums, counts)}, datasets=[], chunks=1, chunk_size=1)
+    write_imatrix(
+        tmp_path / "m.gguf", {**matrix.entries, name: Entry(sums, counts)}, datasets=[], chunks=1, chunk_size=1
+    )
     options = Options(imatrix=str(tmp_path / "m.gguf"))
     plan = open_session(tiny("gemma4-moe"), formats=("fp32",), options=options).plans[0]
     assert any("layers.1." in w and "experts 2 were never seen" in w for w in plan.warnings)
@@ -114,8 +116,16 @@ def test_unseen_experts_are_named_and_left(tiny, matrices, tmp_path):
 
 def test_a_matrix_of_another_model_is_refused(tiny, matrices, tmp_path):
     with pytest.raises(SourceError, match="another model"):
-        open_session(tiny("gemma4-moe", hidden=192), formats=("affine4",), options=Options(imatrix=str(matrices("gemma4-moe"))))
-    write_imatrix(tmp_path / "m.gguf", {"blk.0.nobody.weight": ENTRIES["blk.0.attn_q.weight"]}, datasets=[], chunks=1, chunk_size=1)
+        open_session(
+            tiny("gemma4-moe", hidden=192), formats=("affine4",), options=Options(imatrix=str(matrices("gemma4-moe")))
+        )
+    write_imatrix(
+        tmp_path / "m.gguf",
+        {"blk.0.nobody.weight": ENTRIES["blk.0.attn_q.weight"]},
+        datasets=[],
+        chunks=1,
+        chunk_size=1,
+    )
     with pytest.raises(SourceError, match="names no weight of this model"):
         open_session(tiny("gemma4-moe"), options=Options(imatrix=str(tmp_path / "m.gguf")))
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import load_float32, run_convert
 
 from convx import patch as patching
 from convx.checkpoint import FilePatch, JsonPatch, open_checkpoint, refuse_conflicts
 from convx.cli import run
 from convx.errors import VerifyError, WriteError
 from convx.verify import verify
-from support import load_float32, run_convert
 
 PROJECTOR = "embed_vision.embedding_projection"
 

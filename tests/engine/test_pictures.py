@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from convx.checkpoint import read_record, write_record
 from convx.cli import run
 from convx.errors import ConvxError

@@ -13,12 +13,12 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from support import run_convert
 
 from convx import execute, shards
 from convx.checkpoint import journal_path, partial_folder
 from convx.errors import WriteError
 from convx.journal import Journal, boot_id, read_journal
-from support import run_convert
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from convx.errors import PlanError, UsageError
 from convx.options import Options
 from convx.plan import Plan
@@ -26,9 +27,7 @@ def test_what_every_loader_opens(fmt, modality):
 
 
 def test_mlx_node_reads_some_modules_as_affine_only():
-    with pytest.raises(
-        PlanError, match=r"mlx-node: language_model\.model\.embed_tokens: is nvfp4, but .* affine only"
-    ):
+    with pytest.raises(PlanError, match=r"mlx-node: language_model\.model\.embed_tokens: is nvfp4, but .* affine only"):
         plan("nvfp4", "mlx-node")
     plan("nvfp4", "mlx-node", tensor_overrides=((r"embed_tokens$", "affine8"),))
     plan("nvfp4", "mlx-lm", "mlx-vlm", "lmstudio", "mlx-swift")
@@ -52,9 +51,7 @@ def test_tensors_that_a_loader_needs():
     made = plan("affine4", modality="text")
     fewer = replace(made, tensors=made.tensors[1:])
     for target in ("mlx-lm", "mlx-vlm", "lmstudio"):
-        with pytest.raises(
-            PlanError, match=f"{target}: .* is one of 1 tensors that it needs and the plan has not"
-        ):
+        with pytest.raises(PlanError, match=f"{target}: .* is one of 1 tensors that it needs and the plan has not"):
             check_targets(fewer, (target,))
 
 

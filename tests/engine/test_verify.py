@@ -44,7 +44,10 @@ FAULTS = {
     "override lost": (both(lambda q: q.pop(ROUTER)), "router.proj"),
     "override of nothing": (both(lambda q: q.update({"nobody": q[ROUTER]})), "names no module"),
     "false but quantized": (both(lambda q: q.update({ROUTER: False})), "is false in the config, but stored"),
-    "no quantization": (lambda c: [c.pop("quantization"), c.pop("quantization_config")], "says nothing of quantization"),
+    "no quantization": (
+        lambda c: [c.pop("quantization"), c.pop("quantization_config")],
+        "says nothing of quantization",
+    ),
 }
 
 

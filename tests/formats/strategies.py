@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import strategies as st
+from ml_dtypes import finfo
+
 from convx.dtypes import BF16, F16, F32
 from convx.formats import Format
 from convx_affine.format import Affine
 from convx_mxfp4.format import Mxfp4
 from convx_mxfp8.format import Mxfp8
 from convx_nvfp4.format import Nvfp4
-from hypothesis import strategies as st
-from ml_dtypes import finfo
 
 WIDTHS = (2, 3, 4, 5, 6, 8)
 FLOAT_FORMATS: tuple[Format, ...] = (Mxfp4(), Mxfp8(), Nvfp4())

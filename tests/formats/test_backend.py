@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import pytest
+
 from convx import backend
 from convx.errors import UsageError
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from convx import backend
-from convx.dtypes import BF16, F16, F32
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from convx import backend
+from convx.dtypes import BF16, F16, F32
 
 from .strategies import AFFINE_FORMATS, DTYPES, FLOAT_FORMATS, FORMATS, KINDS, make_tile, tiles
 

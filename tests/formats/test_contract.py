@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+
 from convx import backend
 from convx.dtypes import BF16, F32
 from convx.errors import RecipeError, TensorError

@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pluggy
+import pytest
+
 import convx_affine
 import convx_mxfp4
 import convx_mxfp8
 import convx_nvfp4
-import pluggy
-import pytest
 from convx.formats import Format
 
 PLUGINS = {

@@ -29,9 +29,10 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from convx.testing.tiny import MODELS, make_image, make_sound, make_tiny
 from PIL import Image
 from safetensors import safe_open
+
+from convx.testing.tiny import MODELS, make_image, make_sound, make_tiny
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Model = Any
@@ -190,9 +191,7 @@ def qwen35_image(path: Path, config: Any, folder: Path) -> Arrays:
     features = processor(picture(folder), do_resize=False, return_tensors="np")
     grid = features["image_grid_thw"]
     count = int(grid[0].prod()) // processor.merge_size**2
-    ids = sentence(
-        config, config.vision_start_token_id, config.image_token_id, count, config.vision_end_token_id
-    )
+    ids = sentence(config, config.vision_start_token_id, config.image_token_id, count, config.vision_end_token_id)
     return {
         "input_ids": ids,
         "mm_token_type_ids": (ids == config.image_token_id).astype(np.int64),

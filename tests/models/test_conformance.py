@@ -7,7 +7,6 @@ from pathlib import Path
 import convx_gemma4
 import convx_generic
 import convx_qwen35
-
 from convx.options import Options
 from convx.testing import ArchitectureSuite
 from convx.testing.tiny import make_tiny

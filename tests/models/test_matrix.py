@@ -7,13 +7,13 @@ import io
 from pathlib import Path
 
 import pytest
+from support import FORMATS, LAYOUTS, MODELS
 
 from convx.checkpoint import read_record
 from convx.session import open_session
 from convx.source import open_source
 from convx.testing.tiny import make_image, make_sound
 from convx.verify import verify
-from support import FORMATS, LAYOUTS, MODELS
 
 MATRIX = [(m, lay, f) for m in MODELS for lay in LAYOUTS for f in FORMATS]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from support import LAYOUTS, MODELS, run_convert
 
+from convx.options import Options
 from convx.session import open_session
 from convx.source import open_source
-from convx.options import Options
 from convx.verify import verify
-from support import LAYOUTS, MODELS, run_convert
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -26,7 +26,9 @@ def test_text_only(tiny, tmp_path, model, layout):
     assert verdict.loaders == ("mlx-vlm", "mlx-lm")
     record = json.loads((out / "convx.json").read_text())
     assert record["multimodal"] is False
-    assert all("--modality text" in d["reason"] for d in record["dropped"] if "tower" in d["name"] or "visual" in d["name"])
+    assert all(
+        "--modality text" in d["reason"] for d in record["dropped"] if "tower" in d["name"] or "visual" in d["name"]
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -55,7 +57,9 @@ def test_draft_layers_and_config_agree(tiny, tmp_path, mtp):
     plain = open_session(tiny("qwen35-moe"), formats=("nvfp4",), options=Options()).plans[0]
     norm = "language_model.model.layers.0.input_layernorm.weight"
     got = open_source(out).weights()[norm].read()
-    assert (got == next(t for t in plain.tensors if t.name == norm).tensor.read()).all(), "the norm is shifted by the conv layout"
+    assert (got == next(t for t in plain.tensors if t.name == norm).tensor.read()).all(), (
+        "the norm is shifted by the conv layout"
+    )
 
 
 def test_recurrent_state_is_bit_exact(tiny, tmp_path):

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from support import LAYOUTS, MODELS, load_float32
 
 GOLDEN = Path(__file__).parent.parent / "golden"

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support import LAYOUTS, MODELS
 
 from convx.testing.tiny import make_image, make_sound
-from support import LAYOUTS, MODELS
 
 SIZES = [(64, 64), (200, 50), (48, 300), (331, 97), (16, 16), (640, 480)]
 

@@ -12,7 +12,6 @@ import time
 import urllib.request
 
 import pytest
-
 from support import MODELS
 
 QUICK = "gemma4-moe"
@@ -49,7 +48,9 @@ def wait_until_up(url: str, server, seconds: float = 90) -> None:
 
 def stream(url: str, path) -> list[dict]:
     body = {"model": str(path), "input": "hello", "stream": True, "max_output_tokens": 4}
-    request = urllib.request.Request(f"{url}/v1/responses", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"{url}/v1/responses", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
     with urllib.request.urlopen(request, timeout=120) as answer:
         lines = [line.decode().strip() for line in answer]
     return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]

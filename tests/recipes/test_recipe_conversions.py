@@ -9,20 +9,19 @@ import json
 from pathlib import Path
 
 import pytest
+from support import MODELS, run_convert
+
 from convx.checkpoint import read_record
 from convx.plugins import RECIPES, offers
 from convx.session import open_session
 from convx.source import open_source
 from convx.verify import verify
-from support import MODELS, run_convert
 
 NAMES = sorted(name for name, offer in offers(RECIPES).items() if offer.distribution == "convx")
 BASES = {"gemma4-moe": "", "gemma4-e4b": "mxfp4", "qwen35-moe": "nvfp4"}
 """Each model with another base: the recipe's own, and two that are not affine."""
 QUICK = {(name, MODELS[n % len(MODELS)]) for n, name in enumerate(NAMES)}
-MATRIX = [
-    pytest.param(n, m, marks=() if (n, m) in QUICK else pytest.mark.slow) for n in NAMES for m in MODELS
-]
+MATRIX = [pytest.param(n, m, marks=() if (n, m) in QUICK else pytest.mark.slow) for n in NAMES for m in MODELS]
 
 
 @pytest.mark.parametrize(("recipe", "model"), MATRIX)

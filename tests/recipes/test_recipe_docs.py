@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+
 from convx.plugins import RECIPES, Formats, offers
 from convx.recipes import load_recipe
 from convx.recipes.schema import _RULE, ROLE_WORDS
@@ -26,9 +27,9 @@ def test_each_recipe_is_shown_as_it_is(name):
 
 
 def test_each_file_is_a_recipe_on_offer():
-    assert {
-        p.name.removesuffix(".toml") for p in files("convx_recipes").iterdir() if p.name.endswith(".toml")
-    } == set(NAMES)
+    assert {p.name.removesuffix(".toml") for p in files("convx_recipes").iterdir() if p.name.endswith(".toml")} == set(
+        NAMES
+    )
 
 
 @pytest.mark.parametrize("block", range(len(BLOCKS)))
@@ -63,9 +64,7 @@ def test_a_plugin_may_ship_one(tmp_path, monkeypatch):
 
     (tmp_path / "frugal.toml").write_text('version = "3"\ndescription = "frugal"\nextends = "uniform"\n')
     installed = load.find
-    monkeypatch.setattr(
-        load, "find", lambda group, name: Offered() if name == "frugal" else installed(group, name)
-    )
+    monkeypatch.setattr(load, "find", lambda group, name: Offered() if name == "frugal" else installed(group, name))
     plugin = load_recipe("frugal", {"bits": "3"}, Formats())
     assert (plugin.recipe.name, plugin.recipe.source.version) == ("frugal", "3")
     assert plugin.base.spec == "affine3:g64"

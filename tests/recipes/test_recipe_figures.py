@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from convx.loaders import build_model
 from convx.options import Options
 from convx.plan import Plan
@@ -93,15 +94,11 @@ def test_linears_of_the_text_model_of_e4b(shared_kv, linears):
 @pytest.mark.parametrize("loader", ["mlx-lm", "mlx-vlm"])
 def test_loaders_hold_343_linears_of_e4b(loader):
     model = build_model(json.loads((CONFIGS / "gemma-4-e4b-it.json").read_text()), loader)
-    held = [
-        n for n, m in model.named_modules() if hasattr(m, "to_quantized") and n.startswith("language_model")
-    ]
+    held = [n for n, m in model.named_modules() if hasattr(m, "to_quantized") and n.startswith("language_model")]
     assert sum("embed_tokens" not in name for name in held) == 343
 
 
-@pytest.mark.parametrize(
-    ("level", "target", "cap"), [(3, 3.5, 3.7), (4, 4.6, 4.7), (5, 5.5, 5.7), (6, 6.5, 6.7)]
-)
+@pytest.mark.parametrize(("level", "target", "cap"), [(3, 3.5, 3.7), (4, 4.6, 4.7), (5, 5.5, 5.7), (6, 6.5, 6.7)])
 def test_oq_levels_are_near_the_widths_that_omlx_documents(level, target, cap):
     """docs/oQ_Quantization.md of oMLX gives these; its builds differ, as they follow a measurement."""
     made = plan("gemma-4-26b-a4b-it", f"oq{level}", modality="text")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from convx.decide import TensorInfo
 from convx.dtypes import BF16
 from convx.errors import RecipeError
@@ -146,9 +147,7 @@ def test_reasons_are_carried(recipe):
 
 
 def test_parameters(recipe):
-    text = (
-        '[parameters]\nbits = { default = 4, max = 8 }\nmx = false\n[replace.mx]\n"affine4:g64" = "mxfp4"\n'
-    )
+    text = '[parameters]\nbits = { default = 4, max = 8 }\nmx = false\n[replace.mx]\n"affine4:g64" = "mxfp4"\n'
     path = recipe(text + rule('role = "mlp"', "affine{bits}") + rule("replace = false", "affine{bits}"))
     assert decisions(path)["layers.0.down"] == "affine4:g64"
     assert decisions(path, bits="6")["layers.0.down"] == "affine6:g64"
@@ -196,9 +195,7 @@ def test_inheritance(recipe):
 
 def test_an_inherited_rule_may_be_overruled(recipe):
     recipe(rule('role = "mlp"', "mxfp4"), "old")
-    assert (
-        decisions(recipe('extends = "old.toml"\n' + rule('role = "mlp"', "bf16")))["layers.0.down"] == "bf16"
-    )
+    assert decisions(recipe('extends = "old.toml"\n' + rule('role = "mlp"', "bf16")))["layers.0.down"] == "bf16"
 
 
 FAULTS = {

@@ -9,7 +9,9 @@ import click
 
 @click.command("calibrate", short_help="Make an importance matrix.")
 @click.argument("source")
-@click.option("--text", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True, help="Text to run.")
+@click.option(
+    "--text", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True, help="Text to run."
+)
 @click.option("--image", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Folder of images to run.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("imatrix.gguf"), show_default=True)
 @click.option("--length", type=click.IntRange(8), default=512, show_default=True, help="Tokens in a window.")

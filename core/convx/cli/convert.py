@@ -19,8 +19,9 @@ from convx.errors import UsageError
 @click.option("--mlx-path", type=click.Path(path_type=Path), help="mlx-lm's word for OUT.")
 @planning
 @click.option("--jobs", type=click.IntRange(1, 256), help="Threads; one a processor if left out.")
-@click.option("--max-memory", callback=size, metavar="SIZE", default="512M", show_default=True,
-              help="Bound on data in flight.")
+@click.option(
+    "--max-memory", callback=size, metavar="SIZE", default="512M", show_default=True, help="Bound on data in flight."
+)
 @click.option("--resume", is_flag=True, help="Go on with a stopped run, and fail if there is none.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in OUT.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")

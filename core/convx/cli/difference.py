@@ -29,9 +29,7 @@ def print_difference(old: dict[str, Any], new: dict[str, Any]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
     same = [change for change in changes if not change.changed]
-    console.print(
-        f"alike: {sum(c.tensors for c in same)} tensors, {gigabytes(sum(c.new_bytes for c in same))}"
-    )
+    console.print(f"alike: {sum(c.tensors for c in same)} tensors, {gigabytes(sum(c.new_bytes for c in same))}")
     console.print(f"total: {_totals(old)} -> {_totals(new)}", highlight=False)
 
 

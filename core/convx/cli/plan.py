@@ -37,14 +37,12 @@ def command(source: str, diff: str | None, as_json: bool, **given: Any) -> None:
         print_plan(plan, as_json=as_json)
 
 
-def _print_differences(
-    plans: Sequence[Plan], other: str, arguments: dict[str, Any], *, as_json: bool
-) -> None:
+def _print_differences(plans: Sequence[Plan], other: str, arguments: dict[str, Any], *, as_json: bool) -> None:
     """Each plan against OTHER, or against the plan of OTHER for the same format."""
     from convx.cli.difference import print_difference
     from convx.cli.output import print_json
-    from convx.diff import compare_json, read_other
     from convx.describe import plan_json
+    from convx.diff import compare_json, read_other
     from convx.session import open_session
 
     saved = read_other(other)

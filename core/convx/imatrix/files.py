@@ -91,7 +91,9 @@ def _dat_dataset(raw: bytes, at: int) -> tuple[str, ...]:
     return (raw[at + 8 : at + 8 + length].decode(),) if 0 < length <= len(raw) - at - 8 else ()
 
 
-def write_imatrix(path: Path, entries: Mapping[str, Entry], *, datasets: list[str], chunks: int, chunk_size: int) -> None:
+def write_imatrix(
+    path: Path, entries: Mapping[str, Entry], *, datasets: list[str], chunks: int, chunk_size: int
+) -> None:
     """Write the GGUF layout: `chunks` windows of `chunk_size` tokens were seen."""
     from gguf import GGUFValueType, GGUFWriter
 

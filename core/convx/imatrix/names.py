@@ -59,6 +59,7 @@ def by_weight(matrix: ImportanceMatrix, infos: Iterable[TensorInfo]) -> dict[str
     if not found:
         some = ", ".join(list(matrix.entries)[:3]) or "nothing"
         raise SourceError(
-            f"the importance matrix names no weight of this model; it has {some} ...", hint="it belongs to another model"
+            f"the importance matrix names no weight of this model; it has {some} ...",
+            hint="it belongs to another model",
         )
     return found

@@ -87,9 +87,7 @@ def _of_base(operator: str | None, number: str | None, scope: Scope) -> Spec:
 
 def _bits(base: Spec) -> int:
     if isinstance(base, Plain):
-        raise RecipeError(
-            f"the base {base.spec} has no bits to reckon from", hint="give a quantized --format"
-        )
+        raise RecipeError(f"the base {base.spec} has no bits to reckon from", hint="give a quantized --format")
     return base.bits
 
 
@@ -109,9 +107,7 @@ def _at_least(family: str, width: int, scope: Scope) -> Format:
     widest = max(_widths(scope))
     members = {f.bits: f for name, f in scope.formats.items() if _stem(name) == family}
     if not members:
-        raise RecipeError(
-            f"no format {family}N", hint=suggestion(family, sorted({_stem(n) for n in scope.formats}))
-        )
+        raise RecipeError(f"no format {family}N", hint=suggestion(family, sorted({_stem(n) for n in scope.formats})))
     fitting = [bits for bits in sorted(members) if bits >= min(width, widest)]
     if not fitting and family != FALLBACK:
         return _at_least(FALLBACK, width, scope)

@@ -93,9 +93,7 @@ class RecipePlugin:
             if rule.optional or self._taken[rule]:
                 continue
             if rule not in self._fitted:
-                raise RecipeError(
-                    f"{rule.where}: the rule fits no weight of this model", hint=self._hint(rule)
-                )
+                raise RecipeError(f"{rule.where}: the rule fits no weight of this model", hint=self._hint(rule))
             if rule in self.recipe.own_rules:
                 raise RecipeError(
                     f"{rule.where}: earlier rules take every weight that this one fits",

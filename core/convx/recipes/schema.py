@@ -61,9 +61,7 @@ def parse_recipe(name: str, document: Document) -> Recipe:
     )
 
 
-def _known(
-    word: str, known: list[str], document: Document, key: str, table: str | None = None, n: int = 0
-) -> None:
+def _known(word: str, known: list[str], document: Document, key: str, table: str | None = None, n: int = 0) -> None:
     if word not in known:
         raise document.error(f"unknown key {word!r}", key, table, n, hint=suggestion(word, known))
 

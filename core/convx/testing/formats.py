@@ -72,9 +72,7 @@ class FormatSuite:
             form = self.format.regrouped(group_size)
             tile = self._tile()
             stored = [p.nbytes for p in form.encode(tile)]
-            assert stored == [
-                p.columns * p.dtype.itemsize * len(tile) for p in form.parts(tile.shape[1], tile.dtype)
-            ]
+            assert stored == [p.columns * p.dtype.itemsize * len(tile) for p in form.parts(tile.shape[1], tile.dtype)]
 
     def test_an_axis_that_does_not_divide_is_refused_with_a_reason(self) -> None:
         assert self.format.refusal((4, self.format.group_size + 1))

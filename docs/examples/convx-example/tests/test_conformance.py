@@ -7,9 +7,10 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-from convx.testing import ArchitectureSuite, FormatSuite
 from convx_example import clipped, llama
 from safetensors.numpy import save_file
+
+from convx.testing import ArchitectureSuite, FormatSuite
 
 HIDDEN, INTERMEDIATE, LAYERS, VOCAB = 64, 128, 2, 96
 CONFIG = {
@@ -21,7 +22,11 @@ CONFIG = {
 
 def make_llama(folder: Path) -> Path:
     """A tiny random Llama in the layout of the Hub."""
-    shapes = {"model.embed_tokens.weight": (VOCAB, HIDDEN), "model.norm.weight": (HIDDEN,), "lm_head.weight": (VOCAB, HIDDEN)}
+    shapes = {
+        "model.embed_tokens.weight": (VOCAB, HIDDEN),
+        "model.norm.weight": (HIDDEN,),
+        "lm_head.weight": (VOCAB, HIDDEN),
+    }
     for layer in range(LAYERS):
         base = f"model.layers.{layer}"
         shapes |= {
