@@ -120,8 +120,11 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     if not path.is_dir():
         raise SourceError(f"{path}: no such folder")
+    source = open_source(path)
+    if source.bare:
+        raise SourceError(f"{path}: no *.safetensors files", hint="give the folder of a checkpoint")
     record = read_json(path / RECORD) if (path / RECORD).is_file() else None
-    return Checkpoint(open_source(path), record)
+    return Checkpoint(source, record)
 
 
 def write_sidecars(plan: Plan, folder: Path) -> None:

@@ -108,7 +108,10 @@ def output_paths(out: Path, plans: Sequence[Plan]) -> list[Path]:
 def refuse_target(target: Path, session: Session, overwrite: bool) -> None:
     source = session.prepared.source
     if source.bare:
-        raise SourceError(f"{source.path}: a bare config has no weights to convert", hint="convx plan works on it")
+        raise SourceError(
+            f"{source.path}: there are no *.safetensors beside it, so no weights to convert",
+            hint="convx plan works on a bare config; weights in other files must be saved as safetensors first",
+        )
     inside = target.resolve()
     if inside == source.path.resolve():
         raise WriteError(f"{target}: is the source itself, which is never changed", hint="give another OUT")

@@ -113,6 +113,8 @@ class Source:
 def open_source(where: str | Path, *, revision: str | None = None) -> Source:
     """Open a folder, a `config.json`, or a Hub id (`owner/name`, downloaded through huggingface_hub).
 
+    A folder without `*.safetensors` is a bare config: it can be planned, not converted.
+
     Raises SourceError when there is no config, or a header, an index or a file is not sound.
     """
     path = Path(where)
@@ -134,6 +136,8 @@ def _open_path(path: Path, repo: str | None, revision: str | None) -> Source:
         raise SourceError(f"{path}: no config.json", hint="give the folder of a Hugging Face checkpoint")
     config = read_json(path / "config.json")
     names = _shard_names(path)
+    if not names:
+        return _open_path(path / "config.json", repo, revision)
     tensors: dict[str, StoredTensor] = {}
     digest = sha256()
     files = []
@@ -179,8 +183,6 @@ def _shard_names(folder: Path) -> list[str]:
             raise SourceError(f"{folder}: shard {name} is missing", hint="download it again")
     if not names:
         names = sorted(p.name for p in folder.glob("*.safetensors") if p.name != "consolidated.safetensors")
-    if not names:
-        raise SourceError(f"{folder}: no *.safetensors files", hint="convx reads safetensors checkpoints only")
     return names
 
 
