@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,14 +73,29 @@ def convert(
     outs = output_paths(out, session.plans)
     for target in outs:
         refuse_target(target, session, overwrite)
+    with only_one(outs[0]):
+        return _convert(session, outs, command, jobs, max_memory, progress, overwrite=overwrite, resume=resume)
+
+
+def _convert(
+    session: Session,
+    outs: Sequence[Path],
+    command: str,
+    jobs: int | None,
+    max_memory: int,
+    progress: Quiet,
+    *,
+    overwrite: bool,
+    resume: bool,
+) -> list[Report]:
     key = _journal_key(session.plans)
     journal_file = journal_path(outs[0])
     _prepare_partials(outs, session.plans, journal_file, key, overwrite=overwrite, resume=resume)
     started = time.monotonic()
     try:
-        resumed = _write_weights(session, outs, journal_file, key, jobs or default_jobs(), max_memory, progress)
+        done, sums = _write_weights(session, outs, journal_file, key, jobs or default_jobs(), max_memory, progress)
         for plan, target in zip(session.plans, outs, strict=True):
-            _finish(plan, target, session, command, outs, resumed[1][target])
+            _finish(plan, target, session, command, outs, sums[target])
             progress.stage(f"verify {target.name}")
             verify(partial_folder(target), checksums=False).require()
     except (SourceError, TensorError, PluginError, VerifyError):
@@ -90,10 +106,25 @@ def convert(
     journal_file.unlink(missing_ok=True)
     session.prepared.source.close()
     seconds = time.monotonic() - started
-    reports = [Report(t, p, seconds, resumed[0], p.warnings) for p, t in zip(session.plans, outs, strict=True)]
+    reports = [Report(t, p, seconds, done, p.warnings) for p, t in zip(session.plans, outs, strict=True)]
     for report in reports:
         session.prepared.hooks.finished(report)
     return reports
+
+
+@contextmanager
+def only_one(out: Path) -> Iterator[None]:
+    """Hold the target for this run. Raises WriteError when another run is writing it."""
+    path = out.parent / f".{out.name}.convx-lock"
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise WriteError(f"{out}: another convx is writing it", hint="wait for it, or give another OUT") from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def output_paths(out: Path, plans: Sequence[Plan]) -> list[Path]:

@@ -99,6 +99,15 @@ def test_a_journal_of_other_work_is_refused(tiny, tmp_path, monkeypatch):
     assert not left_behind(tmp_path)
 
 
+def test_two_runs_to_one_target(tiny, tmp_path):
+    from convx.convert import only_one
+
+    with only_one(tmp_path / "out"), pytest.raises(WriteError, match="another convx is writing it"):
+        run_convert(tiny("gemma4-moe"), tmp_path / "out", "nvfp4")
+    assert run_convert(tiny("gemma4-moe"), tmp_path / "out", "nvfp4")
+    assert not left_behind(tmp_path)
+
+
 def test_nothing_to_resume(tiny, tmp_path):
     with pytest.raises(WriteError, match="nothing to resume"):
         run_convert(tiny("gemma4-moe"), tmp_path / "out", "nvfp4", resume=True)
