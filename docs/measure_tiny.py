@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import click
+
 from convx.convert import convert
 from convx.measure.comparison import compare
 from convx.measure.run import Settings
@@ -32,7 +33,9 @@ def make_all(model: Path, work: Path, formats: list[str], recipes: list[str]) ->
         name, _, rest = word.partition("@")
         fmt, _, given = rest.partition("?")
         settings = tuple((k, v) for k, _, v in (pair.partition("=") for pair in given.split("&") if pair))
-        folder = work / "-".join(filter(None, (Path(name).stem, fmt, *(f"{k}{v}" for k, v in settings))))
+        folder = work / "-".join(
+            filter(None, (Path(name).name.removesuffix(".toml"), fmt, *(f"{k}{v}" for k, v in settings)))
+        )
         made.append(_make(model, folder, fmt or None, name, settings))
     return made
 
@@ -94,7 +97,9 @@ def introduction(text: Path, windows: int, length: int) -> str:
 
 
 def _without_folders(words: list[str]) -> list[str]:
-    return [Path(word).name if "/" in word and "@" not in word else word for word in words]
+    """The command as another person would type it: no folder of this machine, no place to keep conversions."""
+    kept = [w for n, w in enumerate(words) if w != "--work" and (n == 0 or words[n - 1] != "--work")]
+    return [Path(word).name if "/" in word else word for word in kept]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from convx.measure.data import Windows, cut, read_text
 
 SENTENCES = (

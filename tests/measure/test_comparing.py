@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from convx.errors import MeasureError
 from convx.measure import comparison
 from convx.measure.comparison import compare

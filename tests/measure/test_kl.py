@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+
 from convx.errors import MeasureError
 from convx.measure.distributions import Whole, compress
 from convx.measure.kl import measure_kl

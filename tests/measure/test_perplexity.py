@@ -9,12 +9,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support import MODELS
+
 from convx.errors import MeasureError
 from convx.measure import data as data_module
 from convx.measure.data import cut, load_data_set, read_text
 from convx.measure.model import LanguagePart, load_text_model, load_vlm_lazily, prepare_for_device
 from convx.measure.perplexity import measure_perplexity, summary
-from support import MODELS
 
 
 @pytest.mark.parametrize("model", ["gemma4-moe", "qwen35-moe"])

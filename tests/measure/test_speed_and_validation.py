@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
+from support import MODELS
+
 from convx.errors import MeasureError
 from convx.measure import server
 from convx.measure.model import load_text_model
@@ -12,7 +14,6 @@ from convx.measure.probes import Ask, Piece, long_text, watch
 from convx.measure.speed import Trial, load_cold, measure_speed, summary
 from convx.measure.validate import measure_validation
 from convx.testing.tiny import make_image, make_sound
-from support import MODELS
 
 
 def test_speed_at_two_contexts(converted):

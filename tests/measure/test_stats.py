@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from convx.measure.stats import mean_error, paired, pareto, share_error, sign_test, trimmed_mean
 
 

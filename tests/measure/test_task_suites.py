@@ -6,6 +6,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+
 from convx.errors import MeasureError
 from convx.measure import bfcl, sandbox, tasks
 from convx.measure.bfcl import cases, find_call, is_right, json_schema

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+
 from convx.errors import MeasureError
 from convx.measure import tensors
 from convx.measure.tensors import group_range, measure_tensors, measure_with_roles
