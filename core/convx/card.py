@@ -231,6 +231,6 @@ def write_card(folder: Path, hooks: Hooks, template: str | Path | None = None) -
     """Render the card of a checkpoint from its record, in place of the one that is there."""
     text = render(Facts(read_record(folder)), hooks, template)
     partial = folder / f".{CARD}.partial"
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     partial.replace(folder / CARD)
     return folder / CARD

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from convx.config import config_dtype
-from convx.errors import SourceError, WriteError
+from convx.errors import PluginError, SourceError, WriteError
 from convx.export import Export, to_json
 from convx.nodes import map_rows
 from convx.plan import Plan
@@ -119,11 +119,13 @@ class Checkpoint:
 def open_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     if not path.is_dir():
-        raise SourceError(f"{path}: no such folder")
+        raise SourceError(
+            f"{path}: {'is a file' if path.exists() else 'no such folder'}", hint="give a checkpoint's folder"
+        )
     source = open_source(path)
     if source.bare:
         raise SourceError(f"{path}: no *.safetensors files", hint="give the folder of a checkpoint")
-    record = read_json(path / RECORD) if (path / RECORD).is_file() else None
+    record = read_record(path) if (path / RECORD).is_file() else None
     return Checkpoint(source, record)
 
 
@@ -166,14 +168,20 @@ def apply_json(folder: Path, patches: Iterable[JsonPatch | FilePatch]) -> None:
         at = value
         for key in patch.path[:-1]:
             at = at.setdefault(key, {})
+            if not isinstance(at, dict):
+                raise PluginError(f"{patch.target}: {key!r} holds no object to set a value in")
         at[patch.path[-1]] = patch.value
         path.write_bytes(to_json(value))
 
 
 def refuse_conflicts(patches: Iterable[Patch]) -> None:
-    """Raises WriteError when two patches that are not equal touch one thing."""
+    """Raises WriteError when two patches that are not equal touch one thing, PluginError for what is no patch."""
     seen: dict[str, Patch] = {}
     for patch in patches:
+        if not isinstance(patch, TensorPatch | JsonPatch | FilePatch):
+            raise PluginError(f"convx_post_save_patch gave a {type(patch).__name__}, not a patch")
+        if not isinstance(patch, TensorPatch) and Path(patch.file).name != patch.file:
+            raise PluginError(f"a patch names {patch.file!r}, which is not a file of the checkpoint's folder")
         other = seen.setdefault(patch.target, patch)
         if other is not patch and other != patch:
             raise WriteError(
@@ -184,12 +192,20 @@ def refuse_conflicts(patches: Iterable[Patch]) -> None:
 def read_record(folder: Path) -> dict[str, Any]:
     if not (folder / RECORD).is_file():
         raise SourceError(f"{folder}: no {RECORD}", hint="this checkpoint was not made by convx")
-    return read_json(folder / RECORD)
+    return checked_record(folder, read_json(folder / RECORD))
+
+
+def checked_record(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The record, if it has what every reader of it relies on. Raises SourceError naming what it lacks."""
+    for key, kind in (("tensors", list), ("files", dict), ("versions", dict), ("dropped", list), ("architecture", str)):
+        if not isinstance(record.get(key), kind):
+            raise SourceError(f"{folder / RECORD}: has no {key}", hint="it is damaged; convert again")
+    return record
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     partial = folder / f".{RECORD}.partial"
-    partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(folder / RECORD)
 
 

@@ -27,7 +27,7 @@ from convx.checkpoint import (
     write_sidecars,
 )
 from convx.compat import require_sound_mlx
-from convx.errors import PluginError, SourceError, TensorError, UsageError, VerifyError, WriteError
+from convx.errors import ConvxError, PluginError, SourceError, UsageError, WriteError
 from convx.execute import Executor, Progress, default_jobs, make_jobs
 from convx.journal import Journal, read_journal, refuse_other
 from convx.plan import Plan
@@ -73,7 +73,10 @@ def convert(
     outs = output_paths(out, session.plans)
     for target in outs:
         refuse_target(target, session, overwrite)
-    with only_one(outs[0]):
+    with ExitStack() as held:
+        for target in outs:
+            held.enter_context(only_one(target))
+            refuse_target(target, session, overwrite)  # again, for who had it until now
         return _convert(session, outs, command, jobs, max_memory, progress, overwrite=overwrite, resume=resume)
 
 
@@ -89,7 +92,7 @@ def _convert(
     resume: bool,
 ) -> list[Report]:
     key = _journal_key(session.plans)
-    journal_file = journal_path(outs[0])
+    journal_file = journal_path(min(outs))
     _prepare_partials(outs, session.plans, journal_file, key, overwrite=overwrite, resume=resume)
     started = time.monotonic()
     try:
@@ -98,8 +101,9 @@ def _convert(
             _finish(plan, target, session, command, outs, sums[target])
             progress.stage(f"verify {target.name}")
             verify(partial_folder(target), checksums=False).require()
-    except (SourceError, TensorError, PluginError, VerifyError):
-        _discard(outs, journal_file)
+    except Exception as error:
+        if not isinstance(error, WriteError | OSError | MemoryError):
+            _discard(outs, journal_file)  # repeating would fail in the same way
         raise
     for target in outs:
         put_in_place(partial_folder(target), target)
@@ -107,16 +111,27 @@ def _convert(
     session.prepared.source.close()
     seconds = time.monotonic() - started
     reports = [Report(t, p, seconds, done, p.warnings) for p, t in zip(session.plans, outs, strict=True)]
-    for report in reports:
+    return [_observed(report, session) for report in reports]
+
+
+def _observed(report: Report, session: Session) -> Report:
+    """Tell the observers; one that fails is a note, for the output is complete."""
+    try:
         session.prepared.hooks.finished(report)
-    return reports
+    except ConvxError as error:
+        return replace(report, warnings=(*report.warnings, str(error)))
+    return report
 
 
 @contextmanager
 def only_one(out: Path) -> Iterator[None]:
     """Hold the target for this run. Raises WriteError when another run is writing it."""
     path = out.parent / f".{out.name}.convx-lock"
-    with path.open("w") as file:
+    try:
+        opened = path.open("w")
+    except OSError as error:
+        raise WriteError(f"{out}: cannot be written: {error.strerror}", hint="give another OUT") from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -128,40 +143,46 @@ def only_one(out: Path) -> Iterator[None]:
 
 
 def output_paths(out: Path, plans: Sequence[Plan]) -> list[Path]:
+    out = out.resolve() if out.is_symlink() else out  # the folder a link names is replaced, not the link
     if len(plans) == 1:
         return [out]
     names = [plan.base.spec.replace(":", "-") for plan in plans]
     if len(set(names)) < len(names):
         raise UsageError(f"--format names one format twice: {', '.join(names)}")
-    return [out.parent / f"{out.name}-{name}" for name in names]
+    members = [out.parent / f"{out.name}-{name}" for name in names]
+    return [member.resolve() if member.is_symlink() else member for member in members]
 
 
 def refuse_target(target: Path, session: Session, overwrite: bool) -> None:
     source = session.prepared.source
     if source.bare:
         raise SourceError(
-            f"{source.path}: there are no *.safetensors beside it, so no weights to convert",
-            hint="convx plan works on a bare config; weights in other files must be saved as safetensors first",
+            f"{source.path}: a config alone has no weights to convert",
+            hint="give the folder of a checkpoint with *.safetensors; convx plan works on a config",
         )
     inside = target.resolve()
     if inside == source.path.resolve():
         raise WriteError(f"{target}: is the source itself, which is never changed", hint="give another OUT")
     if source.path.resolve().is_relative_to(inside):
         raise WriteError(f"{target}: holds the source, which is never changed", hint="give another OUT")
+    if inside.is_relative_to(source.path.resolve()):
+        raise WriteError(f"{target}: is inside the source, which is never changed", hint="give another OUT")
     if target.exists() and not target.is_dir():
         raise WriteError(f"{target}: is a file", hint="give another OUT")
     if target.is_dir() and any(target.iterdir()) and not overwrite:
         raise WriteError(f"{target}: is not empty", hint="give another OUT, or --overwrite to replace it")
-    if not target.parent.is_dir():
-        target.parent.mkdir(parents=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"{target.parent}: cannot be made: {error.strerror}", hint="give another OUT") from None
 
 
 def _journal_key(plans: Sequence[Plan]) -> dict[str, str]:
     versions = package_versions()
     return {
         "source": plans[0].source.fingerprint(),
-        "formats": ", ".join(plan.base.spec for plan in plans),
-        "plan": " ".join(plan.digest for plan in plans),
+        "formats": ", ".join(sorted(plan.base.spec for plan in plans)),
+        "plan": " ".join(sorted(plan.digest for plan in plans)),
         "versions": " ".join(f"{k} {v}" for k, v in versions.items()),
     }
 

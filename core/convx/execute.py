@@ -224,9 +224,9 @@ def _explained(error: BaseException) -> BaseException:
 
 
 def default_jobs() -> int:
-    """Threads for tiles: one a processor that this process may use, 8 at most."""
+    """Threads for tiles: two a processor that this process may use, since each waits for the disk; 16 at most."""
     count: Callable[[], int] = getattr(os, "process_cpu_count", None) or (lambda: len(_affinity()))
-    return max(1, min(8, count() or 1))
+    return max(2, min(16, 2 * (count() or 1)))
 
 
 def _affinity() -> set[int]:

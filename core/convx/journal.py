@@ -72,14 +72,16 @@ def boot_id() -> str:
 def read_journal(path: Path) -> tuple[dict[str, str], set[int]] | None:
     """(head, finished tensors) of a journal, or None when there is none that can be read."""
     try:
-        lines = path.read_text().split("\n")
+        lines = path.read_text(encoding="utf-8").split("\n")
         head = json.loads(lines[0])
     except (OSError, ValueError):
         return None
+    if not isinstance(head, dict):
+        return None
     body = lines[1:-1]  # what follows the last newline was cut off in writing
-    numbers = [int(line) for line in body if line.isdigit()]
+    numbers = [int(line) for line in body if line.isascii() and line.isdigit()]
     if not head.get("boot") or head["boot"] != boot_id():
-        synced = [int(line.removeprefix("sync ")) for line in body if line.startswith("sync ")]
+        synced = [int(line[5:]) for line in body if line.startswith("sync ") and line[5:].isdigit()]
         numbers = numbers[: max(synced, default=0)]
     return head, set(numbers)
 

@@ -24,6 +24,8 @@ class ModelTree:
     loader: str
     shapes: Mapping[str, tuple[int, ...]]
     quantizable: frozenset[str]
+    floats: frozenset[str] = frozenset()
+    """Parameters that the model computes with as floating point."""
 
     @cached_property
     def parameters(self) -> int:
@@ -73,11 +75,14 @@ def model_tree(config: Config) -> ModelTree:
 
 def model_tree_of(config: Config, loader: str) -> ModelTree:
     """The tree of one loader's model for a config. Raises PlanError when the loader refuses it."""
+    import mlx.core as mx
     from mlx.utils import tree_flatten
 
     model = build_model(config, loader)
-    shapes = {name: tuple(value.shape) for name, value in tree_flatten(model.parameters())}
+    parameters = tree_flatten(model.parameters())
+    shapes = {name: tuple(value.shape) for name, value in parameters}
+    floats = frozenset(name for name, value in parameters if mx.issubdtype(value.dtype, mx.floating))
     quantizable = frozenset(
         name for name, module in model.named_modules() if hasattr(module, "to_quantized") and "weight" in module
     )
-    return ModelTree(loader, shapes, quantizable)
+    return ModelTree(loader, shapes, quantizable, floats)

@@ -40,5 +40,5 @@ def make_plugin(name: str, into: Path) -> Path:
     for path, template in FILES.items():
         target = folder / path.format(module=module)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(env.get_template(template).render(name=name, module=module, word=word))
+        target.write_text(env.get_template(template).render(name=name, module=module, word=word), encoding="utf-8")
     return folder

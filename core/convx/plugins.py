@@ -17,7 +17,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, distributions
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pluggy
 
@@ -62,7 +62,7 @@ class Offer:
     def load(self) -> object:
         try:
             return self.entry_point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
                 f"plugin {self.name!r} of {self.distribution} {self.version} cannot be imported: "
                 f"{type(error).__name__}: {error}",
@@ -122,7 +122,7 @@ def load_file(path: str | Path) -> object:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"{path}: cannot be imported: {type(error).__name__}: {error}") from error
     return module
 
@@ -189,7 +189,7 @@ class Hooks:
             return caller(**arguments)
         except ConvxError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             name = _culprit(caller.get_hookimpls(), error)
             raise PluginError(
                 f"plugin {name!r} failed in {hook}: {type(error).__name__}: {error}",
@@ -207,11 +207,12 @@ class Hooks:
         return result
 
     def detect(self, config: Config) -> float | None:
-        return max((float(r) for r in self._call("convx_detect", config=config)), default=None)
+        found = self._call("convx_detect", config=config)
+        return max((float(_expect("convx_detect", r, (int, float))) for r in found), default=None)
 
     def sanitize_config(self, config: Config, options: Options) -> Config:
         result: Config | None = self._call("convx_sanitize_config", config=config, options=options)
-        return config if result is None else result
+        return config if result is None else _expect("convx_sanitize_config", result, dict)
 
     def declare_weights(
         self, shapes: Mapping[str, tuple[int, ...]], config: Config, options: Options
@@ -221,7 +222,7 @@ class Hooks:
 
     def sanitize_weights(self, weights: dict[str, Tensor], config: Config, options: Options) -> dict[str, Tensor]:
         result = self._call("convx_sanitize_weights", weights=dict(weights), config=config, options=options)
-        return weights if result is None else dict(result)
+        return weights if result is None else dict(_expect("convx_sanitize_weights", result, dict))
 
     def explain_tensor(self, name: str, config: Config, options: Options) -> str | None:
         result: str | None = self._call("convx_explain_tensor", name=name, config=config, options=options)
@@ -231,34 +232,55 @@ class Hooks:
         from convx.roles import Placement, Role
 
         result: Placement | None = self._call("convx_tensor_role", name=name, config=config)
-        return Placement(Role.OTHER) if result is None else result
+        return Placement(Role.OTHER) if result is None else _expect("convx_tensor_role", result, Placement)
 
     def tensor_predicate(self, tensor: TensorInfo, config: Config) -> Decision | None:
+        from convx.specs import Decision
+
         result: Decision | None = self._call("convx_tensor_predicate", tensor=tensor, config=config)
-        return result
+        return result and _expect("convx_tensor_predicate", result, Decision)
 
     def tensor_floors(self, tensor: TensorInfo, config: Config) -> list[Floor]:
-        return list(self._call("convx_tensor_floor", tensor=tensor, config=config))
+        from convx.specs import Floor
+
+        floors = self._call("convx_tensor_floor", tensor=tensor, config=config)
+        return [_expect("convx_tensor_floor", floor, Floor) for floor in floors]
 
     def fold_groups(self, weights: dict[str, Tensor], config: Config) -> list[FoldGroup]:
         return [g for groups in self._call("convx_fold_groups", weights=weights, config=config) for g in groups]
 
     def export_processor(self, source: Source, config: Config, options: Options) -> Export:
-        result: Export = self._call("convx_export_processor", source=source, config=config, options=options)
-        return result
+        from convx.export import Export
+
+        result = self._call("convx_export_processor", source=source, config=config, options=options)
+        return _expect("convx_export_processor", result, Export)
 
     def post_save_patches(self, checkpoint: Checkpoint, config: Config, target: str | None) -> list[Patch]:
         results = self._call("convx_post_save_patch", checkpoint=checkpoint, config=config, target=target)
         return [patch for patches in results for patch in patches]
 
     def render_card(self, facts: Facts) -> list[Section]:
-        return [s for sections in self._call("convx_render_card", facts=facts) for s in sections]
+        from convx.card import Section
+
+        given = self._call("convx_render_card", facts=facts)
+        return [_expect("convx_render_card", section, Section) for sections in given for section in sections]
 
     def jinja_environment(self, env: SandboxedEnvironment) -> None:
         self._call("convx_jinja_environment", env=env)
 
     def finished(self, report: Report) -> None:
         self._call("convx_finished", report=report)
+
+
+T = TypeVar("T")
+
+
+def _expect(hook: str, result: object, kind: type[T] | tuple[type[T], ...]) -> T:
+    """The result of a hook, if it is of the kind that the hook gives. Raises PluginError otherwise."""
+    if isinstance(result, kind):
+        return result
+    wanted = kind.__name__ if isinstance(kind, type) else " or ".join(k.__name__ for k in kind)
+    raise PluginError(f"{hook} gave a {type(result).__name__}, not a {wanted}", hint="see docs/reference/hooks.md")
 
 
 def _culprit(implementations: list[Any], error: BaseException) -> str:

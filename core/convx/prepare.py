@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from convx.config import config_dtype, unquantized, with_dtype, with_eos
 from convx.decide import TensorInfo
-from convx.dtypes import DType
+from convx.dtypes import DType, is_float
 from convx.errors import PlanError
 from convx.export import Export
 from convx.loaders import ModelTree, model_tree
@@ -101,6 +101,8 @@ def _audit(weights: Mapping[str, Tensor], tree: ModelTree, explain: Mapping[str,
     for name, shape in tree.shapes.items():
         if weights[name].shape != shape:
             raise PlanError(f"{name}: shape {weights[name].shape}, {tree.loader} expects {shape}")
+        if name in tree.floats and not is_float(weights[name].dtype):
+            raise PlanError(f"{name}: is stored as {weights[name].dtype}, {tree.loader} expects floating point")
 
 
 def _dropped(

@@ -108,7 +108,7 @@ def _own_front_matter(plan: Plan) -> dict[str, Any]:
     path = Path(plan.source.folder) / "README.md"
     if plan.source.bare or not path.is_file():
         return {}
-    head, _, rest = path.read_text(errors="replace").partition("---\n")
+    head, _, rest = path.read_text(encoding="utf-8", errors="replace").partition("---\n")
     block, closed, _ = rest.partition("\n---")
     if head.strip() or not closed:
         return {}

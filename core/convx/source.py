@@ -119,6 +119,8 @@ def open_source(where: str | Path, *, revision: str | None = None) -> Source:
     """
     path = Path(where)
     if path.exists():
+        if revision is not None:
+            raise SourceError(f"{where}: a local source has no revision", hint="--revision goes with a Hub id")
         return _open_path(path, None, revision)
     if _HUB_ID.fullmatch(str(where)):
         repo = str(where)
@@ -131,10 +133,10 @@ def _open_path(path: Path, repo: str | None, revision: str | None) -> Source:
     if path.is_file():
         if path.suffix != ".json":
             raise SourceError(f"{path}: not a checkpoint folder or a config.json")
-        return Source(path, read_json(path), {}, (), "", repo, revision)
+        return Source(path, _read_config(path), {}, (), "", repo, revision)
     if not (path / "config.json").is_file():
         raise SourceError(f"{path}: no config.json", hint="give the folder of a Hugging Face checkpoint")
-    config = read_json(path / "config.json")
+    config = _read_config(path / "config.json")
     names = _shard_names(path)
     if not names:
         return _open_path(path / "config.json", repo, revision)
@@ -154,11 +156,25 @@ def _open_path(path: Path, repo: str | None, revision: str | None) -> Source:
     return Source(path, config, tensors, tuple(files), digest.hexdigest(), repo, revision)
 
 
+def _read_config(path: Path) -> Config:
+    """A config whose parts are objects and whose words are words, which everything after relies on."""
+    config = read_json(path)
+    text = config.get("text_config")
+    for key, value in config.items():
+        if key.endswith("_config") and value is not None and not isinstance(value, dict):
+            raise SourceError(f"{path}: {key} holds a {type(value).__name__}, not an object")
+    for part in (config, text or {}):
+        for key in ("model_type", "dtype", "torch_dtype"):
+            if part.get(key) is not None and not isinstance(part[key], str):
+                raise SourceError(f"{path}: {key} holds a {type(part[key]).__name__}, not a word")
+    return config
+
+
 def read_json(path: Path) -> Config:
     """A JSON file that holds an object. Raises SourceError naming the file and the line."""
     try:
         value = json.loads(path.read_bytes())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise SourceError(f"{path}: not readable as JSON: {error}") from None
     if not isinstance(value, dict):
         raise SourceError(f"{path}: holds a {type(value).__name__}, not an object")
@@ -209,7 +225,7 @@ def read_header(file: StoredFile) -> tuple[bytes, list[StoredTensor]]:
     file.read_into(memoryview(raw), 8)
     try:
         header = json.loads(bytes(raw), object_pairs_hook=_unique)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{path}: the header is not JSON: {error}") from None
     if not isinstance(header, dict):
         raise SourceError(f"{path}: the header is not an object")

@@ -125,7 +125,7 @@ def check_config(checkpoint: Checkpoint) -> Iterator[Finding]:
 
 def _check_entries(checkpoint: Checkpoint, top: dict[str, Any], scaled: set[str]) -> Iterator[Finding]:
     formats = Formats()
-    yield from _check_entry("config.json: quantization", top, formats)
+    yield from _check_entry(checkpoint, "config.json: quantization", top, formats)
     for key, entry in top.items():
         if key in LOADER_KEYS:
             continue
@@ -135,16 +135,19 @@ def _check_entries(checkpoint: Checkpoint, top: dict[str, Any], scaled: set[str]
         elif not isinstance(entry, dict):
             yield Finding("error", f"config.json: {key}", "is neither an object nor false")
         else:
-            yield from _check_entry(f"config.json: {key}", entry, formats)
+            yield from _check_entry(checkpoint, f"config.json: {key}", entry, formats)
             if key not in scaled:
                 yield Finding("error", f"config.json: {key}", "names no module that is stored with scales")
     for module in sorted(scaled):
         yield from _check_module(checkpoint, module, formats)
 
 
-def _check_entry(where: str, entry: dict[str, Any], formats: Formats) -> Iterator[Finding]:
+def _check_entry(checkpoint: Checkpoint, where: str, entry: dict[str, Any], formats: Formats) -> Iterator[Finding]:
     missing = {"group_size", "bits", "mode"} - set(entry)
-    if missing:
+    if missing == {"mode"} and checkpoint.record is None:
+        yield Finding("info", where, "lacks mode; loaders take it for affine, as mlx-lm writes it")
+        entry = {"mode": "affine", **entry}
+    elif missing:
         yield Finding("error", where, f"lacks {', '.join(sorted(missing))}")
         return
     try:
@@ -155,7 +158,7 @@ def _check_entry(where: str, entry: dict[str, Any], formats: Formats) -> Iterato
 
 def _check_module(checkpoint: Checkpoint, module: str, formats: Formats) -> Iterator[Finding]:
     """The stored parts of a module are those of the format that the config gives it."""
-    entry = checkpoint.entry(module) or {}
+    entry = {"mode": "affine", **(checkpoint.entry(module) or {})}
     weight, scales = checkpoint.tensors.get(f"{module}.weight"), checkpoint.tensors[f"{module}.scales"]
     if weight is None or not {"mode", "bits", "group_size"} <= set(entry):
         yield Finding("error", module, "has scales but no weight, or no complete entry in the config")

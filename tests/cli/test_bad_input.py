@@ -199,3 +199,50 @@ def test_a_full_disk_is_found_before_work(capsys, tmp_path, source, monkeypatch)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     assert "are needed" in refused(capsys, tmp_path, source, tmp_path / "out")
+
+
+def test_target_inside_the_source(capsys, tmp_path, source):
+    assert "is inside the source" in refused(capsys, tmp_path, source, source / "out")
+
+
+def test_integer_weights(capsys, tmp_path, source):
+    name = "model.language_model.layers.0.self_attn.q_proj.weight"
+    rewrite(source, lambda t: {**t, name: t[name].view(np.int16)})
+    assert "is stored as int16" in refused(capsys, tmp_path, source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("change", [{"text_config": "4"}, {"dtype": []}, {"model_type": ["a"]}, {"vision_config": 3}])
+def test_config_parts_of_the_wrong_kind(capsys, tmp_path, source, change):
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, **change}))
+    assert f"{next(iter(change))} holds a" in refused(capsys, tmp_path, source, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("raise SystemExit(3)", "cannot be imported: SystemExit"),
+        ("@convx.hookimpl\ndef convx_sanitize_config(config):\n    return 3", "gave a int, not a dict"),
+        ("@convx.hookimpl\ndef convx_tensor_role(name):\n    return 'x'", "gave a str, not a Placement"),
+        ("@convx.hookimpl\ndef convx_render_card(facts):\n    return [1]", "gave a int, not a Section"),
+        ("@convx.hookimpl\ndef convx_post_save_patch():\n    return [1]", "gave a int, not a patch"),
+        ("@convx.hookimpl\ndef convx_post_save_patch():\n    return [convx.FilePatch('../evil', b'')]", "is not a file of"),
+    ],
+)
+def test_plugins_that_give_what_they_should_not(capsys, tmp_path, source, body, words):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(f"import convx\n{body}\n")
+    assert words in refused(capsys, tmp_path, source, tmp_path / "out", "--plugin", plugin, "--format", "nvfp4")
+
+
+def test_a_target_that_is_a_link_keeps_the_link(tmp_path, source):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert run([str(source), str(tmp_path / "link"), "--format", "nvfp4", "--quiet"]) == 0
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "real" / "config.json").is_file()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "real", "source"]
+
+
+def test_formats_named_twice_or_not_at_all(capsys, tmp_path, source):
+    assert "one format twice" in refused(capsys, tmp_path, source, tmp_path / "o", "--format", "mxfp4,mxfp4", code=2)
+    assert "no format" in refused(capsys, tmp_path, source, tmp_path / "o", "--format", ",", code=2)

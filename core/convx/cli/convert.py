@@ -18,7 +18,7 @@ from convx.errors import UsageError
 @click.option("--hf-path", "--model", "hf_path", help="mlx-lm's word for SOURCE.")
 @click.option("--mlx-path", type=click.Path(path_type=Path), help="mlx-lm's word for OUT.")
 @planning
-@click.option("--jobs", type=click.IntRange(1, 256), help="Threads; one a processor if left out.")
+@click.option("--jobs", type=click.IntRange(1, 256), help="Threads; two a processor if left out.")
 @click.option(
     "--max-memory", callback=size, metavar="SIZE", default="512M", show_default=True, help="Bound on data in flight."
 )

@@ -123,8 +123,11 @@ def _formats(
         raise UsageError("--format and --q-mode are the same choice", hint="give one of them")
     if recipe and not (text or mode or bits or group_size):
         return ()
-    words = text or mode or ("affine" if bits or group_size else "bf16")
-    return tuple(_sized(word, bits, group_size) for word in _words(words))
+    words = text if text is not None else mode or ("affine" if bits or group_size else "bf16")
+    named = tuple(_sized(word, bits, group_size) for word in _words(words))
+    if not named or len(set(named)) < len(named):
+        raise UsageError(f"--format {words!r} names {'one format twice' if named else 'no format'}")
+    return named
 
 
 def _sized(word: str, bits: int | None, group_size: int | None) -> str:
@@ -155,8 +158,11 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 
 
 def _value(text: str) -> Any:  # noqa: ANN401
+    def refuse(word: str) -> None:
+        raise UsageError(f"{text}: {word} is not a number that JSON can hold")
+
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=refuse)
     except ValueError:
         return text
 

@@ -109,6 +109,8 @@ def print_reports(reports: Sequence[Report], *, as_json: bool) -> None:
         plan = report.plan
         click.echo(f"{report.path}: {gigabytes(plan.total_bytes)}, {plan.bits_per_weight:.3f} bits per weight, "
                    f"verified, {report.seconds:.1f} s")  # fmt: skip
+        for warning in set(report.warnings) - set(plan.warnings):
+            click.echo(f"note: {warning}", err=True)
 
 
 def _summary(plan: Plan) -> dict[str, Any]:

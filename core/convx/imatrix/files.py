@@ -42,9 +42,21 @@ def read_imatrix(path: str | Path) -> ImportanceMatrix:
     try:
         with path.open("rb") as file:
             magic = file.read(4)
-        return _read_gguf(path) if magic == _MAGIC else _read_dat(path)
+        return _checked(_read_gguf(path) if magic == _MAGIC else _read_dat(path))
     except (OSError, ValueError, struct.error, IndexError, KeyError) as error:
         raise SourceError(f"{path}: not an importance matrix (GGUF or .dat): {error}") from None
+
+
+def _checked(matrix: ImportanceMatrix) -> ImportanceMatrix:
+    if not matrix.entries:
+        raise ValueError("it has no entries")
+    for name, entry in matrix.entries.items():
+        for values in (entry.sums, entry.counts):
+            if not (np.isfinite(values).all() and (values >= 0).all()):
+                raise ValueError(f"{name} has values that are not finite, or below zero")
+        if not entry.counts.any():
+            raise ValueError(f"{name} has seen no inputs")
+    return matrix
 
 
 def _read_gguf(path: Path) -> ImportanceMatrix:
@@ -72,6 +84,8 @@ def _read_dat(path: Path) -> ImportanceMatrix:
     entries = {}
     for _ in range(struct.unpack_from("<i", raw)[0]):
         (length,) = struct.unpack_from("<i", raw, at)
+        if not 0 < length <= len(raw) - at:
+            raise ValueError("an entry's name is cut off")
         name = raw[at + 4 : at + 4 + length].decode()
         at += 4 + length
         calls, values = struct.unpack_from("<ii", raw, at)

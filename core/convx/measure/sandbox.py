@@ -1,8 +1,8 @@
 """Run code that a model wrote, where it can reach neither the network nor anyone's files; or not at all.
 
 On Linux: namespaces of its own for users, mounts, processes and network, a root that holds the Python installation
-read-only and nothing else, no capabilities. On macOS: `sandbox-exec`. Everywhere: limits on time, memory, files
-and processes. Before any code is run, a probe tries to get out; if it can, or if there is no sandbox, all is refused.
+read-only and nothing else, no capabilities, limits on time, memory and files. Before any code is run, a probe tries to
+get out; if it can, or if there is no sandbox (elsewhere than on Linux there is none), all is refused.
 """
 
 from __future__ import annotations
@@ -22,17 +22,14 @@ from convx.errors import MeasureError
 SECONDS = 10
 MEMORY_BYTES = 1 << 30
 FILE_BYTES = 1 << 20
+_TOOLS = ("unshare", "mount", "pivot_root", "setpriv", "sh")
 _PYTHON_PARTS = ("/usr", "/bin", "/lib", "/lib64")
 
 _LAUNCHER = f"""\
 import resource as r, sys
 for kind, limit in ((r.RLIMIT_CPU, {SECONDS}), (r.RLIMIT_FSIZE, {FILE_BYTES}), (r.RLIMIT_NOFILE, 64),
                     (r.RLIMIT_CORE, 0), (r.RLIMIT_AS, {MEMORY_BYTES}), (r.RLIMIT_NPROC, 64)):
-    try:
-        r.setrlimit(kind, (limit, limit))
-    except (OSError, ValueError):
-        if kind not in (r.RLIMIT_AS, r.RLIMIT_NPROC) or sys.platform != "darwin":
-            raise
+    r.setrlimit(kind, (limit, limit))
 code = sys.stdin.read()
 exec(compile(code, "answer", "exec"), {{"__name__": "__main__"}})
 """
@@ -55,11 +52,6 @@ pivot_root . .old
 cd /tmp
 "$python" -I -S -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).umount2(b"/.old", 2) != 0)'
 exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all "$python" -I -S -c "$launcher"
-"""
-
-_MACOS = """\
-(version 1)(allow default)(deny network*)(deny file-write*)(deny process-fork)
-(deny file-read* (subpath "{home}"))(allow file-read* (subpath "{prefix}"))
 """
 
 _PROBE = """\
@@ -101,7 +93,9 @@ def run_sandboxed(code: str, seconds: float = SECONDS) -> Outcome:
 @cache
 def refusal() -> str | None:
     """Why nothing can be run safely on this machine, or None: found by trying to get out of the sandbox."""
-    missing = [tool for tool in _tools() if shutil.which(tool) is None]
+    if platform.system() != "Linux":
+        return "the sandbox needs Linux"
+    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
     if missing:
         return f"no {', '.join(missing)}"
     with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.TemporaryDirectory(dir=Path.home()) as home:
@@ -114,10 +108,6 @@ def refusal() -> str | None:
         return f"the sandbox does not start ({said.splitlines()[-1][:200] if said else 'no output'})"
     reached = said.split()[1:]
     return f"the sandbox lets through: {', '.join(reached)}" if reached else None
-
-
-def _tools() -> tuple[str, ...]:
-    return ("sandbox-exec",) if platform.system() == "Darwin" else ("unshare", "mount", "pivot_root", "setpriv", "sh")
 
 
 def _run(code: str, seconds: float) -> Outcome:
@@ -135,9 +125,6 @@ def _run(code: str, seconds: float) -> Outcome:
 def _command(scratch: str) -> list[str]:
     python = str(Path(sys.executable).resolve())
     prefix = str(Path(sys.base_prefix).resolve())
-    if platform.system() == "Darwin":
-        profile = _MACOS.format(home=Path.home(), prefix=prefix)
-        return ["sandbox-exec", "-p", profile, python, "-I", "-S", "-c", _LAUNCHER]
     parts = dict.fromkeys((*_PYTHON_PARTS, prefix, str(Path(python).parent)))
     isolate = ["--user", "--map-root-user", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child"]
     return ["unshare", *isolate, "sh", "-c", _LINUX, "sh", scratch, python, _LAUNCHER, *parts]

@@ -58,7 +58,10 @@ def _document(name: str, folder: Path | None) -> Document:
         path = (folder or Path()) / name
         if not path.is_file():
             raise RecipeError(f"{_MISSING}{str(path)!r}: no such file")
-        return Document(str(path), path.read_text(encoding="utf-8"))
+        try:
+            return Document(str(path), path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{path}: cannot be read as UTF-8 text: {error}") from None
     found = Hooks([(name, find(RECIPES, name).load())]).recipe()
     if found is None:
         raise RecipeError(f"{_MISSING}{name!r}: its plugin gives none", hint="implement convx_recipe")
