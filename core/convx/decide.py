@@ -103,7 +103,9 @@ class Decider:
         if all(_meets(decision.spec, f, parse_spec(f.spec, self.formats)) for f in floors):
             return decision
         if decision.by == "user":
-            self.warnings.append(f"{tensor.module}: {decision.reason} is below the floor {floor.spec} ({floor.reason})")
+            self.warnings.append(
+                f"{tensor.module}: {decision.reason} is applied, below the floor {floor.spec} ({floor.reason})"
+            )
             return decision
         return Decision(minimum, f"{floor.reason} (floor)", "floor")
 

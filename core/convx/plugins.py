@@ -111,8 +111,13 @@ def find(group: str, name: str) -> Offer:
 
 
 def load_file(path: str | Path) -> object:
-    """Import a local Python file as a plugin (`--plugin ./mine.py`)."""
-    path = Path(path)
+    """Import a local Python file as a plugin (`--plugin ./mine.py`), once a process while it does not change."""
+    path = Path(path).resolve()
+    return _load_file(path, path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@cache
+def _load_file(path: Path, changed: int) -> object:
     if not path.is_file():
         raise PluginError(f"{path}: no such plugin file")
     spec = importlib.util.spec_from_file_location(f"convx_local_{path.stem}", path)
@@ -304,33 +309,35 @@ def load_format(name: str) -> Format:
 
 
 class Formats(Mapping[str, Format]):
-    """All formats on offer, by name; each is loaded when it is looked up."""
+    """All formats on offer, by name; each is loaded when it is looked up. `local` ones come from plugin files."""
 
-    def __init__(self) -> None:
-        self._loaded: dict[str, Format] = {}
+    def __init__(self, local: Mapping[str, Format] | None = None) -> None:
+        self._loaded: dict[str, Format] = dict(local or {})
 
     def __getitem__(self, name: str) -> Format:
-        if name not in offers(FORMATS):
+        if name not in self:
             raise KeyError(name)
         if name not in self._loaded:
             self._loaded[name] = load_format(name)
         return self._loaded[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in offers(FORMATS)
+        return name in self._loaded or name in offers(FORMATS)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(offers(FORMATS))
+        return iter(dict.fromkeys([*offers(FORMATS), *self._loaded]))
 
     def __len__(self) -> int:
-        return len(offers(FORMATS))
+        return len(list(iter(self)))
 
     def by_mode(self, mode: str, bits: int, group_size: int) -> Format:
         """The format that a loader's config entry means: convx's own before a third party's of the same mode.
 
         Raises PluginError when none is on offer.
         """
-        for name in sorted(self, key=lambda n: offers(FORMATS)[n].distribution != OWN_DISTRIBUTION):
+        for name in sorted(
+            self, key=lambda n: n not in offers(FORMATS) or offers(FORMATS)[n].distribution != OWN_DISTRIBUTION
+        ):
             found = self[name]
             if (found.mode, found.bits) == (mode, bits):
                 return found.regrouped(group_size)

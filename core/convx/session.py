@@ -8,6 +8,7 @@ from pathlib import Path
 
 from convx import defaults
 from convx.errors import PluginError, UsageError
+from convx.formats import Format
 from convx.options import Options
 from convx.plan import Plan, make_plan
 from convx.plugins import (
@@ -53,13 +54,16 @@ def open_session(
     Raises the error of whichever step cannot go on: SourceError, PluginError, RecipeError, PlanError.
     """
     options = options or Options()
-    catalog = Formats()
+    local = {Path(path).stem: load_file(path) for path in options.plugins}
+    catalog = Formats(_local_formats(local))
     chosen = _recipe(recipe, options, catalog)
     formats = formats or [chosen.base.spec if chosen and chosen.base else "bf16"]
     bases = [parse_spec(word, catalog) for word in formats]
     opened = source if isinstance(source, Source) else open_source(source, revision=revision)
     architecture = arch or detect_architecture(opened.config)
     name = architecture if isinstance(architecture, str) else getattr(architecture, "__name__", "local")
+    if name in local and hasattr(local[name], "convx_detect"):
+        architecture = local[name]
     hooks = make_hooks(architecture, formats, chosen, options)
     if hooks.detect(opened.config) is None:
         raise PluginError(
@@ -106,5 +110,12 @@ def make_hooks(
     for name, offer in sorted(offers(EXTENSIONS).items()):
         hooks.register(offer.load(), f"extension {name}")
     for path in options.plugins:
-        hooks.register(load_file(path), f"file {path}")
+        if load_file(path) is not architecture:
+            hooks.register(load_file(path), f"file {path}")
     return hooks
+
+
+def _local_formats(local: dict[str, object]) -> dict[str, Format]:
+    """Formats that plugin files add, by their own names."""
+    found = [Hooks([(name, module)]).format() for name, module in local.items() if hasattr(module, "convx_format")]
+    return {form.name: form for form in found if form is not None}

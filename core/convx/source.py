@@ -122,7 +122,7 @@ def open_source(where: str | Path, *, revision: str | None = None) -> Source:
         if revision is not None:
             raise SourceError(f"{where}: a local source has no revision", hint="--revision goes with a Hub id")
         return _open_path(path, None, revision)
-    if _HUB_ID.fullmatch(str(where)):
+    if _HUB_ID.fullmatch(str(where)) and not path.parent.is_dir():
         repo = str(where)
         folder = _download(repo, revision)
         return _open_path(folder, repo, revision or folder.name)

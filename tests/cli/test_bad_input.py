@@ -226,7 +226,10 @@ def test_config_parts_of_the_wrong_kind(capsys, tmp_path, source, change):
         ("@convx.hookimpl\ndef convx_tensor_role(name):\n    return 'x'", "gave a str, not a Placement"),
         ("@convx.hookimpl\ndef convx_render_card(facts):\n    return [1]", "gave a int, not a Section"),
         ("@convx.hookimpl\ndef convx_post_save_patch():\n    return [1]", "gave a int, not a patch"),
-        ("@convx.hookimpl\ndef convx_post_save_patch():\n    return [convx.FilePatch('../evil', b'')]", "is not a file of"),
+        (
+            "@convx.hookimpl\ndef convx_post_save_patch():\n    return [convx.FilePatch('../evil', b'')]",
+            "is not a file of",
+        ),
     ],
 )
 def test_plugins_that_give_what_they_should_not(capsys, tmp_path, source, body, words):

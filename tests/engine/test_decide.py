@@ -108,7 +108,7 @@ def test_floors_of_equal_width_hold_together():
 def test_the_user_may_go_below_a_floor_and_is_warned():
     made = decider(Rules(None, Floor("affine8:g64", "it routes")), user=(("mlp", "affine3"),))
     assert decided(made)[:2] == ("affine3:g64", "user")
-    assert made.warnings == ["mlp.up: --tensor mlp=affine3:g64 is below the floor affine8:g64 (it routes)"]
+    assert made.warnings == ["mlp.up: --tensor mlp=affine3:g64 is applied, below the floor affine8:g64 (it routes)"]
 
 
 def test_keep_is_above_every_plain_type():

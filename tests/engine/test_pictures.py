@@ -29,7 +29,14 @@ def tensor(role: str, layer: int | None, bits: int, shape: tuple[int, ...] = (64
 
 
 def record(*tensors: dict[str, Any], name: str = "mine-nvfp4", **other: Any) -> dict[str, Any]:
-    whole = {"versions": {}, "dropped": [], "architecture": "some", "siblings": [], "files": {}, "total_bytes": 1_000_000}
+    whole = {
+        "versions": {},
+        "dropped": [],
+        "architecture": "some",
+        "siblings": [],
+        "files": {},
+        "total_bytes": 1_000_000,
+    }
     return {"name": name, "tensors": list(tensors), **whole, **other}
 
 

@@ -141,3 +141,19 @@ def test_every_hook_has_a_method_on_the_front():
         short = name.removeprefix("convx_")
         methods = {short, f"{short}s", f"{short}es"}
         assert methods & set(vars(Hooks)), name
+
+
+def test_a_file_may_be_an_architecture_and_a_format(tiny, tmp_path):
+    from convx.cli import run
+
+    format_file, arch_file = tmp_path / "wide.py", tmp_path / "mine.py"
+    format_file.write_text(
+        "from dataclasses import dataclass\nfrom convx import hookimpl\nfrom convx_affine.format import Affine\n"
+        "@dataclass(frozen=True)\nclass Wide(Affine):\n    @property\n    def name(self):\n        return 'wide8'\n"
+        "@hookimpl\ndef convx_format():\n    return Wide(bits=8)\n"
+    )
+    arch_file.write_text("from convx_gemma4 import *\nfrom convx_gemma4 import convx_detect, convx_sanitize_config, "
+                         "convx_sanitize_weights, convx_explain_tensor, convx_tensor_role\n")  # fmt: skip
+    arguments = ["--plugin", str(format_file), "--plugin", str(arch_file), "--arch", "mine", "--format", "wide8"]
+    assert run([str(tiny("gemma4-moe")), str(tmp_path / "out"), *arguments, "--quiet"]) == 0
+    assert run(["verify", str(tmp_path / "out")]) == 0

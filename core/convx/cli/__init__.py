@@ -17,6 +17,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
+_STOPPED = "stopped; run the same command again to go on"
+
+
+def _converts(arguments: list[str]) -> bool:
+    from convx.cli.root import COMMANDS
+
+    return not arguments or arguments[0] == "convert" or arguments[0] not in COMMANDS
+
+
 def run(arguments: list[str]) -> int:
     import click
 
@@ -29,7 +38,7 @@ def run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("stopped; run the same command again to go on", err=True)
+        click.echo(_STOPPED if _converts(arguments) else "stopped", err=True)
         return 130
     except ConvxError as error:
         if debug:

@@ -108,9 +108,13 @@ def print_reports(reports: Sequence[Report], *, as_json: bool) -> None:
     for report in reports:
         plan = report.plan
         click.echo(f"{report.path}: {gigabytes(plan.total_bytes)}, {plan.bits_per_weight:.3f} bits per weight, "
-                   f"verified, {report.seconds:.1f} s")  # fmt: skip
+                   f"verified, {report.seconds:.1f} s{_resumed(report)}")  # fmt: skip
         for warning in set(report.warnings) - set(plan.warnings):
             click.echo(f"note: {warning}", err=True)
+
+
+def _resumed(report: Report) -> str:
+    return f", {gigabytes(report.resumed_bytes)} of the source done before" if report.resumed_bytes else ""
 
 
 def _summary(plan: Plan) -> dict[str, Any]:

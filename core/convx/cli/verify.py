@@ -10,9 +10,12 @@ import click
 @click.command("verify", short_help="Audit a checkpoint.")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--against", metavar="SOURCE", help="Also give each tensor's relative error against its source.")
+@click.option(
+    "--imatrix", type=click.Path(path_type=Path), help="The importance matrix folded into PATH, for --against."
+)
 @click.option("--no-checksums", is_flag=True, help="Do not read the files to compare their checksums.")
 @click.option("--json", "as_json", is_flag=True)
-def command(path: Path, against: str | None, no_checksums: bool, as_json: bool) -> None:
+def command(path: Path, against: str | None, imatrix: Path | None, no_checksums: bool, as_json: bool) -> None:
     """Compare PATH with its record, with the rules of each loader, and load it strictly in both."""
     from convx.cli.output import print_json
     from convx.verify import verify
@@ -22,7 +25,7 @@ def command(path: Path, against: str | None, no_checksums: bool, as_json: bool) 
     if against is not None:
         from convx.measure.tensors import measure_tensors
 
-        result["tensors"] = measure_tensors(path, against)
+        result["tensors"] = measure_tensors(path, against, imatrix=imatrix)
     if as_json:
         print_json(result)
     else:
