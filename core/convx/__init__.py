@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from convx.export import Export, carry_all, to_json
     from convx.fold import FoldGroup, layer_groups
     from convx.formats import Format, Part
-    from convx.nodes import map_rows
     from convx.options import Options
     from convx.plan import Plan, TensorInfo
     from convx.roles import GROUPS, Placement, Role
+    from convx.shaping import map_rows
     from convx.source import Config, Source
     from convx.specs import Decision, Floor
     from convx.tensors import Tensor, concatenate, split, stack
@@ -38,7 +38,7 @@ _HOMES = {
     "convx.export": ("Export", "carry_all", "to_json"),
     "convx.fold": ("FoldGroup", "layer_groups"),
     "convx.formats": ("Format", "Part"),
-    "convx.nodes": ("map_rows",),
+    "convx.shaping": ("map_rows",),
     "convx.options": ("Options",),
     "convx.plan": ("Plan", "TensorInfo"),
     "convx.roles": ("GROUPS", "Placement", "Role"),

@@ -17,9 +17,9 @@ import numpy as np
 from convx.config import config_dtype
 from convx.errors import PluginError, SourceError, WriteError
 from convx.export import Export, to_json
-from convx.nodes import map_rows
 from convx.plan import Plan
 from convx.requantize import quantization_of
+from convx.shaping import map_rows
 from convx.source import INDEX, Config, Source, open_source, read_json
 from convx.tensors import Tensor
 

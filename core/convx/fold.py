@@ -18,7 +18,7 @@ from convx.dtypes import F32, DType
 from convx.errors import SourceError
 from convx.formats import Format
 from convx.imatrix.files import Entry
-from convx.nodes import map_rows
+from convx.shaping import map_rows
 from convx.tensors import Array, Tensor
 
 FLOOR = 1e-8

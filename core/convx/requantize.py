@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from convx.config import QUANTIZATION_KEYS
 from convx.errors import SourceError
-from convx.nodes import map_rows
 from convx.options import Options
 from convx.plugins import Formats
+from convx.shaping import map_rows
 from convx.source import Config, Source
 from convx.tensors import Tensor
 

@@ -120,7 +120,7 @@ class Tensor:
 
     def reshape(self, *shape: int | Sequence[int]) -> Tensor:
         """The same elements in row-major order under another shape; one axis may be -1."""
-        from convx.nodes import reshaped
+        from convx.shaping import reshaped
 
         return Tensor(reshaped(self.node, _resolve_shape(_flat_axes(shape), self.size)))
 
@@ -157,7 +157,7 @@ class Tensor:
     __rmul__ = __mul__
 
     def _binary(self, operation: str, other: Operand) -> Tensor:
-        from convx.nodes import binary
+        from convx.shaping import binary
 
         operand = other.node if isinstance(other, Tensor) else other
         return Tensor(binary(operation, self.node, operand))
@@ -168,7 +168,7 @@ Operand = Tensor | float | Array
 
 def concatenate(tensors: Iterable[Tensor], axis: int = 0) -> Tensor:
     """Join along an existing axis."""
-    from convx.nodes import concatenated
+    from convx.shaping import concatenated
 
     parts = [t.node for t in tensors]
     if not parts:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convx.errors import SourceError, TensorError
-from convx.nodes import map_rows
+from convx.shaping import map_rows
 from convx.storage import Storage, StoredFile, View
 from convx.tensors import Tensor, concatenate, row_count, row_length, split, stack
 
