@@ -87,10 +87,6 @@ class Facts:
         rows = [_role_row(spec, members, self.record["parameters"]) for spec, members in groups.items()]
         return tuple(sorted(rows, key=lambda r: r.bits_per_weight))
 
-    @cached_property
-    def file_bytes(self) -> int:
-        return sum(entry["bytes"] for entry in self.record["files"].values())
-
 
 def _role_row(role: str, members: list[dict[str, Any]], total: int) -> RoleRow:
     parameters = sum(math.prod(t["shape"]) for t in members)

@@ -23,9 +23,6 @@ class Export:
     def with_file(self, name: str, content: bytes) -> Export:
         return replace(self, files={**self.files, name: content})
 
-    def without(self, *names: str) -> Export:
-        return replace(self, files={k: v for k, v in self.files.items() if k not in names})
-
 
 def carry_all(source: Source, options: Options) -> Export:
     """Every sidecar file as it is. A text conversion leaves the processors' files out."""

@@ -57,9 +57,6 @@ class Journal:
     def close(self) -> None:
         os.close(self._fd)
 
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
-
 
 def boot_id() -> str:
     """Changes when the machine restarts; empty where the system does not tell."""

@@ -17,8 +17,8 @@ from convx.tensors import Array, Tensor, row_count, row_length
 
 
 @dataclass(frozen=True)
-class Broadcast:
-    """A node of as many axes as `shape`, repeated along those of length 1."""
+class Reshaping:
+    """What holds of every node that shows one child under another shape."""
 
     child: Node
     shape: Shape
@@ -26,6 +26,17 @@ class Broadcast:
     @property
     def dtype(self) -> DType:
         return self.child.dtype
+
+    def sources(self) -> Iterator[str]:
+        return self.child.sources()
+
+    def readable(self) -> bool:
+        return self.child.readable()
+
+
+@dataclass(frozen=True)
+class Broadcast(Reshaping):
+    """A node of as many axes as `shape`, repeated along those of length 1."""
 
     def rows(self, start: int, stop: int) -> Array:
         coordinates = np.unravel_index(np.arange(start, stop), self.shape[:-1])
@@ -37,12 +48,6 @@ class Broadcast:
         first = int(wanted.min())
         found = self.child.rows(first, int(wanted.max()) + 1)[wanted - first]
         return np.broadcast_to(found, (stop - start, row_length(self.shape)))
-
-    def sources(self) -> Iterator[str]:
-        return self.child.sources()
-
-    def readable(self) -> bool:
-        return self.child.readable()
 
     def index(self, index: FullIndex) -> Node:
         shape = indexed_shape(self.shape, index)
@@ -131,15 +136,8 @@ class Concat:
 
 
 @dataclass(frozen=True)
-class Reshape:
+class Reshape(Reshaping):
     """The same elements in row-major order under another shape."""
-
-    child: Node
-    shape: Shape
-
-    @property
-    def dtype(self) -> DType:
-        return self.child.dtype
 
     def rows(self, start: int, stop: int) -> Array:
         length, child_length = row_length(self.shape), row_length(self.child.shape)
@@ -149,12 +147,6 @@ class Reshape:
         low, high = first // child_length, -(-last // child_length)
         flat = self.child.rows(low, high).reshape(-1)
         return flat[first - low * child_length : last - low * child_length].reshape(-1, length)
-
-    def sources(self) -> Iterator[str]:
-        return self.child.sources()
-
-    def readable(self) -> bool:
-        return self.child.readable()
 
     def index(self, index: FullIndex) -> Node:
         if indexed_shape(self.shape, index) == self.shape:

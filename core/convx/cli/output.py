@@ -34,7 +34,6 @@ class Watch(Quiet):
         self._task: Any = None
         self._done = 0
         self._total = 0
-        self._stage = ""
         self._started = time.monotonic()
         self._said = 0.0
 
@@ -58,7 +57,7 @@ class Watch(Quiet):
         )  # fmt: skip
 
     def stage(self, name: str, total: int = 0) -> None:
-        self._stage, self._total, self._done, self._started = name, total, 0, time.monotonic()
+        self._total, self._done, self._started = total, 0, time.monotonic()
         if self._bar is not None:
             self._bar.update(self._task, description=name, total=total or None, completed=0, tensor="")
         else:
